@@ -1,0 +1,149 @@
+"""The options of a session: the one place where each is declared, with its default, its meaning and its bounds.
+
+An option may be set in any scope (global, pathway group, pathway, listener, listen, peer). Everything else about it is
+derived from here: parsing, resolution, ``tlsproxy eval``, the reference in ``docs/`` and the man page.
+"""
+
+from enum import Enum
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from tlsproxy.policy.handshakes import HandshakePolicy, RenegotiationAction
+from tlsproxy.policy.protocols import TlsProtocols
+
+
+class VerifyMode(Enum):
+    """``tls_verify_mode``: what is asked of a client's certificate."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRE = "require"
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    kinds: frozenset[str] | None = None,
+    unit: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare an option.
+
+    :param default: The value in force where no scope sets one.
+    :param doc: One paragraph for the reference: what it does, and why one would change it.
+    :param kinds: Kinds of listener that know it; None for all. Elsewhere it is an error in a listener, listen or peer,
+        and has no effect in a pathway or the global scope.
+    :param unit: Unit of a number, for messages and the reference (``"seconds"``).
+    :param minimum: Lowest valid number.
+    :param maximum: Highest valid number.
+    """
+    metadata = {"doc": doc, "kinds": kinds, "unit": unit, "minimum": minimum, "maximum": maximum}
+    return attrs.field(default=default, metadata=metadata)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """The options in force for one session."""
+
+    tls_protocols: TlsProtocols = option(
+        TlsProtocols.parse(">=TLSv1.2"),
+        "TLS versions accepted, in the language of Postfix's `smtpd_tls_protocols`: names to include, `!name` to exclude, "
+        "`>=version` and `<=version` as bounds. A range that reaches below TLSv1.2 lowers OpenSSL's security level to 0 "
+        "for the sessions in this scope alone.",
+    )
+    tls_ciphers: str = option(
+        "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL",
+        "Cipher suites for TLS 1.2 and older, as an OpenSSL cipher list (ciphers(1)). TLS 1.0 and 1.1 have no suite in the "
+        "default list: a scope that allows them needs one that has, `DEFAULT` for instance.",
+    )
+    tls_ciphersuites: str = option(
+        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+        "Cipher suites for TLS 1.3, by name, separated by colons.",
+    )
+    tls_certificate: tuple[str, ...] = option(
+        (),
+        "PEM file with the certificate and its chain, the server's own first; or a list of them. The names in a "
+        "certificate's subjectAltName are what SNI is matched with (exact, then wildcard); the first certificate is "
+        "served to clients that send no name, or one that none has. Certificates of different key types (RSA, ECDSA) for "
+        "the same names are served side by side. `credential:NAME` is a systemd credential.",
+    )
+    tls_key: tuple[str, ...] = option(
+        (),
+        "PEM file with the private key, or a list in the order of `tls_certificate`. Without it the key is looked for in "
+        "the certificate's own file. It must not be readable by others.",
+    )
+    tls_allow_renegotiation: bool = option(
+        False,
+        "Whether a client may renegotiate (TLS 1.0 to 1.2). `false`: the first attempt is answered with the "
+        "`no_renegotiation` alert and, unless `tls_renegotiation_action` says otherwise, the connection is closed at once. "
+        "`true`: allowed when secure renegotiation (RFC 5746) was negotiated, at most `tls_renegotiation_limit` times.",
+    )
+    tls_renegotiation_action: RenegotiationAction = option(
+        RenegotiationAction.CLOSE,
+        "What a refused attempt leads to. `close`: the connection is closed at once. `warn`: it is kept until more than "
+        "`tls_renegotiation_limit` attempts were made, for clients that merely try.",
+    )
+    tls_renegotiation_limit: int = option(
+        3,
+        "Renegotiation attempts in one connection, allowed or tolerated, before it is closed.",
+        minimum=0,
+        maximum=1000,
+    )
+    tls_key_update_limit: int = option(
+        32,
+        "TLS 1.3 KeyUpdate messages from a client within one second of a connection; beyond it the connection is closed.",
+        minimum=0,
+        maximum=100_000,
+    )
+    tls_verify_mode: VerifyMode = option(
+        VerifyMode.NONE,
+        "Client certificates. `none`: not asked for. `optional`: asked for; one that is shown must verify against "
+        "`tls_client_ca`. `require`: no session without one.",
+    )
+    tls_client_ca: str | None = option(
+        None,
+        "PEM file with the certificate authorities that client certificates are verified against.",
+    )
+    tls_alpn_protocols: tuple[str, ...] = option(
+        (),
+        "Application protocols offered by ALPN (RFC 7301), in order of preference. Empty: the listener kind's own "
+        "(`http`: `http/1.1`; others: none). A client that offers only others is refused with the "
+        "`no_application_protocol` alert; one that sends no ALPN is served.",
+    )
+    handshake_timeout: float = option(
+        10.0,
+        "Time for a client to complete the TLS handshake.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+    )
+    idle_timeout: float = option(
+        600.0,
+        "A session in which no byte moved either way for this long is closed. Checked four times in this span, so it may "
+        "take a quarter longer.",
+        unit="seconds",
+        minimum=1,
+        maximum=604_800,
+    )
+    close_timeout: float = option(
+        2.0,
+        "How long a closed connection is still read from, so that the client gets the last bytes written (a reply, an "
+        "alert) instead of a reset.",
+        unit="seconds",
+        minimum=0,
+        maximum=60,
+    )
+
+    @property
+    def handshake_policy(self) -> HandshakePolicy:
+        """The rules of :mod:`tlsproxy.policy.handshakes` for a client."""
+        return HandshakePolicy(
+            allow_renegotiation=self.tls_allow_renegotiation,
+            renegotiation_action=self.tls_renegotiation_action,
+            renegotiation_limit=self.tls_renegotiation_limit,
+            key_update_limit=self.tls_key_update_limit,
+        )

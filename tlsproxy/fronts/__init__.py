@@ -1,0 +1,34 @@
+"""Protocol machines that speak to clients: events in, commands out, no I/O.
+
+A kind of listener is one file here and one row in :data:`KINDS`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from tlsproxy.fronts.commands import Command
+from tlsproxy.fronts.events import Event
+from tlsproxy.fronts.stream import StreamFront
+
+
+class Front(Protocol):
+    """The protocol machine of one session."""
+
+    def handle(self, event: Event) -> Sequence[Command]:
+        """Take an event; what is to be done, in order."""
+
+
+@frozen
+class Kind:
+    """A kind of listener."""
+
+    name: str
+    """As in the configuration: ``stream`` for ``[[stream_listener]]``."""
+    front: Callable[[], Front]
+    alpn_protocols: tuple[str, ...] = ()
+    """Offered by ALPN where ``tls_alpn_protocols`` says nothing."""
+
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (Kind("stream", StreamFront),)}

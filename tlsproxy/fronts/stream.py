@@ -1,0 +1,56 @@
+"""The ``stream`` front: TLS from the first byte, then bytes both ways. Momentum's ECStream slot.
+
+The backend is left alone until the handshake is done, so that a client which can't speak TLS costs it nothing. What a
+client sends together with its Finished arrives before the backend is there and is handed on first.
+"""
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from tlsproxy.fronts.commands import CloseSession, Command, ConnectBackend, FinishBackend, SendToBackend, Splice, StartTls
+from tlsproxy.fronts.events import (
+    BackendConnected,
+    BackendUnavailable,
+    ClientDataReceived,
+    ClientFinished,
+    Event,
+    SessionOpened,
+    TlsStarted,
+)
+
+
+@define
+class StreamFront:
+    """One session of a stream listener."""
+
+    _early: list[bytes] = field(factory=list)
+    # At most what one read of the socket held: the session doesn't read the client while it connects.
+    _client_finished: bool = False
+
+    def handle(self, event: Event) -> Sequence[Command]:
+        """Take an event; what is to be done, in order."""
+        match event:
+            case SessionOpened():
+                return [StartTls()]
+            case TlsStarted():
+                return [ConnectBackend()]
+            case ClientDataReceived(data):
+                self._early.append(data)
+                return []
+            case ClientFinished():
+                self._client_finished = True
+                return []
+            case BackendConnected():
+                return self._spliced()
+            case BackendUnavailable():
+                return [CloseSession("backend_unavailable")]
+            case _:
+                return []
+
+    def _spliced(self) -> list[Command]:
+        commands: list[Command] = [SendToBackend(data) for data in self._early]
+        self._early.clear()
+        if self._client_finished:
+            commands.append(FinishBackend())
+        return [*commands, Splice()]

@@ -1,0 +1,205 @@
+"""Typed happenings: the one source of log lines and metrics.
+
+A note says what happened, in the past tense, as plain values. Whoever notices something worth telling makes a note and
+hands it to the listener it was given; :mod:`tlsproxy.ops` turns notes into log lines and counts, so that the two never
+disagree. Notes are made per session or per refusal, never per chunk.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import ClassVar
+
+from attrs import frozen
+
+
+class Level(Enum):
+    """How loud a note is; the words are syslog's."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@frozen
+class Note:
+    """Root of all notes. A field that is None isn't logged."""
+
+    level: ClassVar[Level] = Level.INFO
+    event: ClassVar[str] = "note"
+    """Stable name of the event in logs: snake case."""
+    text: ClassVar[str] = ""
+    """The readable line, a format string over the fields."""
+
+
+Notify = Callable[[Note], None]
+"""Takes a note. Must not raise: a log that fails doesn't end a session."""
+
+
+@frozen(kw_only=True)
+class SessionNote(Note):
+    """A happening in one session."""
+
+    session: str
+    """Identifies the session's lines in the log; unique for a process's life."""
+    client: str
+    """Client address, ``10.3.7.9:51234``."""
+    listen: str
+    """The listen's address as configured, ``0.0.0.0:25``."""
+
+
+@frozen(kw_only=True)
+class SessionStarted(SessionNote):
+    event: ClassVar[str] = "session_started"
+    text: ClassVar[str] = "connected"
+
+    kind: str
+    """Kind of listener: ``stream``."""
+
+
+@frozen(kw_only=True)
+class TlsEstablished(SessionNote):
+    event: ClassVar[str] = "tls_established"
+    text: ClassVar[str] = "{version} with cipher {cipher} ({cipher_bits} bits)"
+
+    version: str
+    cipher: str
+    cipher_bits: int
+    group: str | None = None
+    server_name: str | None = None
+    alpn: str | None = None
+    resumed: bool = False
+    client_subject: str | None = None
+    client_verified: bool | None = None
+    """None where no client certificate was shown."""
+
+
+@frozen(kw_only=True)
+class TlsRefused(SessionNote):
+    """TLS ended a session: a failed handshake, a broken record."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "tls_refused"
+    text: ClassVar[str] = "TLS refused ({reason}): {detail}"
+
+    reason: str
+    """The ``reason`` of an :class:`~tlsproxy.errors.TlsError`."""
+    detail: str
+    offered_versions: str | None = None
+    """TLS versions that the client's ClientHello offered, ``TLSv1 TLSv1.1``."""
+    server_name: str | None = None
+
+
+@frozen(kw_only=True)
+class RenegotiationAttempted(SessionNote):
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "renegotiation_attempted"
+    text: ClassVar[str] = "renegotiation attempt {attempt}: {outcome}"
+
+    attempt: int
+    """Attempts in this connection so far, this one included."""
+    outcome: str
+    """``allowed``, ``warned`` (alert sent, connection kept) or ``closed``."""
+    leg: str
+    """Who attempted: ``client`` or ``backend``."""
+
+
+@frozen(kw_only=True)
+class KeyUpdateLimitHit(SessionNote):
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "key_update_limit_hit"
+    text: ClassVar[str] = "more than {limit} TLS 1.3 KeyUpdate messages within a second, connection closed"
+
+    limit: int
+    leg: str
+
+
+@frozen(kw_only=True)
+class BackendFailed(SessionNote):
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "backend_failed"
+    text: ClassVar[str] = "backend {backend} ({server}): {detail}"
+
+    backend: str
+    """Name of the backend."""
+    server: str
+    """Address of the server tried."""
+    detail: str
+
+
+@frozen(kw_only=True)
+class SessionFault(SessionNote):
+    """An exception that nobody expected ended this one session."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "session_fault"
+    text: ClassVar[str] = "internal error, session ended: {detail}"
+
+    detail: str
+    traceback: str
+
+
+@frozen(kw_only=True)
+class SessionEnded(SessionNote):
+    event: ClassVar[str] = "session_ended"
+    text: ClassVar[str] = (
+        "ended ({reason}) after {duration:.3f} s, {bytes_from_client} bytes from the client, {bytes_to_client} to it"
+    )
+
+    kind: str
+    reason: str
+    """Why it ended: ``client_closed``, ``backend_closed``, ``idle_timeout``, ``renegotiation_refused`` …"""
+    duration: float
+    """Seconds from accept to the end."""
+    bytes_from_client: int
+    """Plaintext bytes."""
+    bytes_to_client: int
+    """Plaintext bytes."""
+    backend: str | None = None
+    server: str | None = None
+    version: str | None = None
+    cipher: str | None = None
+    group: str | None = None
+    server_name: str | None = None
+    renegotiations: int = 0
+    """Renegotiations that the client attempted."""
+    key_updates: int = 0
+    """TLS 1.3 KeyUpdate messages that the client sent."""
+
+
+@frozen(kw_only=True)
+class ConfigurationWarned(Note):
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "configuration_warning"
+    text: ClassVar[str] = "{path}: {message}"
+
+    path: str
+    message: str
+
+
+@frozen(kw_only=True)
+class ListenOpened(Note):
+    event: ClassVar[str] = "listening"
+    text: ClassVar[str] = "listening on {listen} ({kind}), {tls_protocols}"
+
+    listen: str
+    kind: str
+    tls_protocols: str
+    """The effective set of versions, for a client in no peer."""
+
+
+@frozen(kw_only=True)
+class ServiceStarted(Note):
+    event: ClassVar[str] = "started"
+    text: ClassVar[str] = "tlsproxy {version} started with {tls_library}, configuration {config}"
+
+    version: str
+    tls_library: str
+    config: str
+
+
+@frozen(kw_only=True)
+class ServiceStopped(Note):
+    event: ClassVar[str] = "stopped"
+    text: ClassVar[str] = "stopped, {sessions_cut} sessions cut"
+
+    sessions_cut: int
