@@ -1,8 +1,9 @@
 """How many handshake messages a peer may send once the first handshake is done.
 
-A peer can make a server work again and again over one connection: by renegotiating (TLS 1.0 to 1.2; CVE-2011-1473) or by
-TLS 1.3's KeyUpdate (RFC 8446 §4.6.3), which needs no reply. :mod:`tlsproxy.tls.guard` counts what OpenSSL reports; the
-rules here say what follows. The words are Momentum's ``TLS_Allow_Renegotiation``, made to act at once.
+A peer can make a server work again and again over one connection: by renegotiating (TLS 1.0 to 1.2;
+CVE-2011-1473) or by TLS 1.3's KeyUpdate (RFC 8446 §4.6.3), which needs no reply. :mod:`tlsproxy.tls.guard` counts
+what OpenSSL reports; the rules here say what follows. The words are Momentum's ``TLS_Allow_Renegotiation``, made
+to act at once.
 """
 
 from collections import deque
@@ -12,7 +13,7 @@ from attrs import define, field, frozen
 
 
 class RenegotiationAction(Enum):
-    """``tls_renegotiation_action``: what a refused attempt leads to. The ``no_renegotiation`` alert is sent either way."""
+    """``tls_renegotiation_action``: what a refused attempt leads to, beside the ``no_renegotiation`` alert."""
 
     CLOSE = "close"
     """The connection is closed at the first attempt."""
@@ -59,7 +60,7 @@ class KeyUpdateBudget:
         self._times = deque(maxlen=self.limit)
 
     def spend(self, count: int, now: float) -> bool:
-        """Take ``count`` messages that arrived at ``now`` (seconds, monotonic). False: the limit is exceeded."""
+        """Take ``count`` messages that came at ``now`` (seconds, monotonic). False: the limit is exceeded."""
         times = self._times
         for _ in range(count):
             if self.limit == 0 or (len(times) == self.limit and now - times[0] < 1.0):
