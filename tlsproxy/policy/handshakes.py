@@ -1,9 +1,9 @@
 """How many handshake messages a peer may send once the first handshake is done.
 
 A peer can make a server work again and again over one connection: by renegotiating (TLS 1.0 to 1.2;
-CVE-2011-1473) or by TLS 1.3's KeyUpdate (RFC 8446 §4.6.3), which needs no reply. :mod:`tlsproxy.tls.guard` counts
-what OpenSSL reports; the rules here say what follows. The words are Momentum's ``TLS_Allow_Renegotiation``, made
-to act at once.
+CVE-2011-1473) or by TLS 1.3's KeyUpdate (RFC 8446 §4.6.3), which needs no reply. :mod:`tlsproxy.tls.guard`
+counts what OpenSSL reports; the rules here say what follows. The words are Momentum's
+``TLS_Allow_Renegotiation``, made to act at once.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 
 
 class RenegotiationAction(Enum):
-    """``tls_renegotiation_action``: what a refused attempt leads to, beside the ``no_renegotiation`` alert."""
+    """``tls_renegotiation_action``: what a refused attempt leads to, beside a ``no_renegotiation`` alert."""
 
     CLOSE = "close"
     """The connection is closed at the first attempt."""
