@@ -1,0 +1,20 @@
+"""What every test shares."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.certificates import Authority
+
+# No deadline, and no complaint about slow data: a busy machine must not turn a right program into a failing test.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _PATIENT, max_examples=100)
+settings.register_profile("ci", _PATIENT, max_examples=500, derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority whose files lie in a directory of their own."""
+    return Authority(tmp_path_factory.mktemp("authority"))
