@@ -114,13 +114,14 @@ class Program:
     def wait_for_port(self, *ports: int, timeout: float = 10) -> None:
         """Wait until each of ``ports`` is listened on."""
         wanted = set(ports)
-        self._poll(lambda: all(map(is_listening, wanted)), f"not listening on {sorted(wanted)}", timeout)
+        self.wait_until(lambda: all(map(is_listening, wanted)), f"not listening on {sorted(wanted)}", timeout)
 
     def wait_for_path(self, path: Path, timeout: float = 10) -> None:
         """Wait until ``path`` (a Unix socket, say) is there."""
-        self._poll(path.exists, f"{path} isn't there", timeout)
+        self.wait_until(path.exists, f"{path} isn't there", timeout)
 
-    def _poll(self, happened: Callable[[], bool], failure: str, timeout: float) -> None:
+    def wait_until(self, happened: Callable[[], bool], failure: str, timeout: float = 10) -> None:
+        """Wait until ``happened`` is true; ``failure`` says what is the matter if that doesn't come."""
         deadline = time.monotonic() + timeout
         while not happened():
             with contextlib.suppress(subprocess.TimeoutExpired):
