@@ -411,7 +411,9 @@ def postfix_allows(text: str) -> list[str] | None:
     exclude, floor, ceiling = mask
     known = range(0x301, 0x305)
     floor = floor if floor in known else 0x301
-    ceiling = ceiling if ceiling in known else 0x304
+    ceiling = (
+        ceiling if ceiling in known or ceiling == 0x300 else 0x304
+    )  # OpenSSL 3.0 sets SSLv3, and all fails
     return [
         name
         for number, name in zip(known, ALL, strict=True)
