@@ -237,7 +237,7 @@ def test_what_may_mislead_is_warned_of(text: str, fragment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ">=TLSv1.2", "!SSLv2 !SSLv3", ">=TLSv1 <=TLSv1.2", ">=303 >=TLSv1.2", "<=None"]
+    "text", ["", ">=TLSv1.2", "!SSLv2 !SSLv3", ">=TLSv1 <=TLSv1.2", ">=303 >=TLSv1.2", "<=None", "<=TLSv1.3"]
 )
 def test_what_is_plain_is_not_warned_of(text: str) -> None:
     assert TlsProtocols.parse(text).warnings == ()

@@ -163,7 +163,6 @@ class _Reading:
             self.warnings.append(
                 f"'<={number:04x}' sets no bound: the highest version the library knows is {_HIGHEST.label}"
             )
-            number = _UNBOUNDED
         if self.bounds.get(operator, number) != number:
             self.warnings.append(f"more than one '{operator}' bound: the last one counts")
         self.bounds[operator] = number
