@@ -1,0 +1,241 @@
+"""Figures follow from notes alone, and no client can make their number grow."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from tests.ops.notes import NOTE_KINDS, sample
+from tlsproxy.notes import (
+    BackendFailed,
+    ConfigurationWarned,
+    KeyUpdateLimitHit,
+    ListenOpened,
+    Note,
+    RenegotiationAttempted,
+    ServiceStarted,
+    ServiceStopped,
+    SessionEnded,
+    SessionFault,
+    SessionStarted,
+    TlsEstablished,
+    TlsRefused,
+)
+from tlsproxy.ops import metrics as metrics_module
+from tlsproxy.ops.metrics import Metrics, metrics_site
+
+LISTEN = "0.0.0.0:465"
+NOT_COUNTED = {ListenOpened, ServiceStopped}
+"""Once in a process's life, at its ends: nothing to count."""
+
+
+def note(kind: type[Note], /, **values: Any) -> Note:
+    names = {attribute.name for attribute in attrs.fields(kind)}
+    common = {"listen": LISTEN} if "listen" in names else {}
+    return sample(kind, **common | values)
+
+
+def figures(metrics: Metrics) -> dict[str, float]:
+    """What a note changed: everything of ours that isn't zero, ``name{label=value}``."""
+    found = {}
+    for family in metrics.registry.collect():
+        for each in family.samples:
+            if each.name.startswith("tlsproxy_") and each.value:
+                labels = ",".join(f"{name}={value}" for name, value in each.labels.items())
+                found[f"{each.name}{{{labels}}}"] = each.value
+    return found
+
+
+def counted(*notes: Note) -> dict[str, float]:
+    metrics = Metrics()
+    for each in notes:
+        metrics.take(each)
+    return figures(metrics)
+
+
+def test_a_session_that_started_is_counted_and_live() -> None:
+    assert counted(note(SessionStarted, kind="stream")) == {
+        "tlsproxy_sessions_started_total{listen=0.0.0.0:465,kind=stream}": 1,
+        "tlsproxy_sessions{listen=0.0.0.0:465}": 1,
+    }
+
+
+def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_bytes() -> None:
+    ended = note(
+        SessionEnded,
+        kind="stream",
+        reason="client_closed",
+        duration=0.3,
+        bytes_from_client=10,
+        bytes_to_client=20,
+    )
+    found = counted(note(SessionStarted, kind="stream"), ended)
+    buckets = {name for name in found if "_bucket{" in name}
+    assert buckets == {
+        f"tlsproxy_session_duration_seconds_bucket{{listen=0.0.0.0:465,le={bound}}}"
+        for bound in ("0.5", "1.0", "5.0", "10.0", "30.0", "60.0", "300.0", "1800.0", "3600.0", "+Inf")
+    }
+    assert {name: value for name, value in found.items() if name not in buckets} == {
+        "tlsproxy_sessions_started_total{listen=0.0.0.0:465,kind=stream}": 1,
+        "tlsproxy_sessions_ended_total{listen=0.0.0.0:465,reason=client_closed}": 1,
+        "tlsproxy_session_duration_seconds_count{listen=0.0.0.0:465}": 1,
+        "tlsproxy_session_duration_seconds_sum{listen=0.0.0.0:465}": 0.3,
+        "tlsproxy_client_bytes_total{listen=0.0.0.0:465,direction=from_client}": 10,
+        "tlsproxy_client_bytes_total{listen=0.0.0.0:465,direction=to_client}": 20,
+    }
+
+
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        (
+            note(TlsEstablished, version="TLSv1.3", cipher="AES", group="X25519", resumed=False),
+            {"tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1.3,cipher=AES,group=X25519}": 1},
+        ),
+        (
+            note(TlsEstablished, version="TLSv1", cipher="AES128-SHA", group=None, resumed=True),
+            {
+                "tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1,cipher=AES128-SHA,group=none}": 1,
+                "tlsproxy_handshakes_resumed_total{listen=0.0.0.0:465}": 1,
+            },
+        ),
+        (
+            note(TlsRefused, reason="handshake_failed"),
+            {"tlsproxy_tls_refused_total{listen=0.0.0.0:465,reason=handshake_failed}": 1},
+        ),
+        (
+            note(RenegotiationAttempted, leg="client", outcome="closed"),
+            {
+                "tlsproxy_renegotiation_attempts_total{listen=0.0.0.0:465,leg=client,outcome=closed}": 1,
+            },
+        ),
+        (
+            note(KeyUpdateLimitHit, leg="client"),
+            {"tlsproxy_key_update_limit_hits_total{listen=0.0.0.0:465,leg=client}": 1},
+        ),
+        (
+            note(BackendFailed, backend="old-mta", server="127.0.0.1:2525"),
+            {"tlsproxy_backend_failures_total{backend=old-mta,server=127.0.0.1:2525}": 1},
+        ),
+        (note(SessionFault), {"tlsproxy_session_faults_total{listen=0.0.0.0:465}": 1}),
+        (note(ConfigurationWarned), {"tlsproxy_configuration_warnings_total{}": 1}),
+        (
+            note(ServiceStarted, version="0.1.0", tls_library="OpenSSL 4.0.3"),
+            {"tlsproxy_build_info{version=0.1.0,tls_library=OpenSSL 4.0.3}": 1},
+        ),
+        (note(ListenOpened), {}),
+        (note(ServiceStopped), {}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Note) else "",
+)
+def test_a_note_is_counted_under_its_labels(happened: Note, expected: dict[str, float]) -> None:
+    assert counted(happened) == expected
+
+
+@pytest.mark.parametrize("kind", NOTE_KINDS, ids=lambda kind: kind.event)
+def test_every_note_is_counted_or_known_not_to_be(kind: type[Note]) -> None:
+    assert bool(counted(note(kind))) == (kind not in NOT_COUNTED)
+
+
+def test_notes_of_one_kind_add_up() -> None:
+    refused = note(TlsRefused, reason="handshake_failed")
+    assert list(counted(refused, refused, refused).values()) == [3]
+
+
+def test_instances_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.take(note(SessionFault))
+    assert figures(other) == {}
+
+
+def test_a_log_line_lost_is_counted() -> None:
+    metrics = Metrics()
+    metrics.log_line_lost()
+    assert figures(metrics) == {"tlsproxy_log_lines_lost_total{}": 1}
+
+
+def test_certificates_tell_when_they_end_and_are_forgotten_when_gone() -> None:
+    metrics = Metrics()
+    end = datetime(2027, 1, 1, tzinfo=UTC)
+    name = "tlsproxy_certificate_expiry_timestamp_seconds"
+    metrics.set_certificates({"/etc/a.pem": end, "/etc/b.pem": end})
+    metrics.set_certificates({"/etc/b.pem": end})
+    assert figures(metrics) == {f"{name}{{certificate=/etc/b.pem}}": end.timestamp()}
+
+
+def test_label_values_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "MAX_SERIES", 3)
+    found = counted(*(note(TlsRefused, reason=f"made_up_{number}") for number in range(10)))
+    assert len(found) == 4
+    assert found["tlsproxy_tls_refused_total{listen=other,reason=other}"] == 7
+
+
+def test_no_series_tells_when_it_was_made() -> None:
+    metrics = Metrics()
+    metrics.take(note(SessionStarted))
+    assert not any(name.partition("{")[0].endswith("_created") for name in figures(metrics))
+
+
+# The page
+
+
+def get(site: Site, request: bytes) -> bytes:
+    channel, transport = site.buildProtocol(None), StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(request + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    channel.connectionLost(Failure(ConnectionDone()))
+    return transport.value()
+
+
+def answer(request: bytes, metrics: Metrics | None = None) -> tuple[str, dict[str, str], str]:
+    """Status, header fields and body that the site answers ``request`` with."""
+    head, _, body = get(metrics_site(metrics or Metrics()), request).decode().partition("\r\n\r\n")
+    status, *lines = head.split("\r\n")
+    return status, dict(line.lower().split(": ", 1) for line in lines), body
+
+
+def test_the_page_is_read_by_prometheus() -> None:
+    metrics = Metrics()
+    metrics.take(note(SessionStarted, kind="stream"))
+    status, fields, body = answer(b"GET /metrics HTTP/1.1", metrics)
+    assert status == "HTTP/1.1 200 OK"
+    assert fields["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(body)}
+    [sample_] = families["tlsproxy_sessions_started"].samples
+    assert (sample_.labels, sample_.value) == ({"listen": LISTEN, "kind": "stream"}, 1)
+    assert "process_resident_memory_bytes" in families
+
+
+def test_a_client_that_asks_for_openmetrics_gets_it() -> None:
+    _, fields, body = answer(b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0")
+    assert fields["content-type"].startswith("application/openmetrics-text")
+    assert body.rstrip().endswith("# EOF")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"HEAD /metrics", "200 OK"),
+        (b"GET /", "404 Not Found"),
+        (b"GET /metrics/x", "404 Not Found"),
+        (b"GET /metricsx", "404 Not Found"),
+        (b"POST /metrics", "405 Method Not Allowed"),
+        (b"DELETE /metrics", "405 Method Not Allowed"),
+    ],
+)
+def test_nothing_else_is_served(request_line: bytes, status: str) -> None:
+    assert answer(request_line + b" HTTP/1.1")[0] == f"HTTP/1.1 {status}"
+
+
+def test_requests_are_not_logged() -> None:
+    lines: list[str] = []
+    site = metrics_site(Metrics())
+    site._logFile = type("File", (), {"write": lines.append})
+    get(site, b"GET /metrics HTTP/1.1")
+    assert lines == []

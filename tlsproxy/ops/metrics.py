@@ -1,0 +1,279 @@
+"""Notes as Prometheus metrics.
+
+Labels hold nothing that a client can choose: addresses and names come from the configuration, versions, ciphers and groups
+from OpenSSL's lists, reasons from our own. :data:`MAX_SERIES` holds even where that should turn out wrong. A series is
+looked up by its label values once and kept, since sessions come by the thousand a second.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final, Generic, TypeVar
+
+import prometheus_client
+from attrs import define, field, frozen
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from twisted.web.http import NOT_ALLOWED, NOT_FOUND
+from twisted.web.http import Request as HttpRequest
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+from tlsproxy.notes import (
+    BackendFailed,
+    ConfigurationWarned,
+    KeyUpdateLimitHit,
+    Note,
+    RenegotiationAttempted,
+    ServiceStarted,
+    SessionEnded,
+    SessionFault,
+    SessionStarted,
+    TlsEstablished,
+    TlsRefused,
+)
+
+MAX_SERIES: Final = 1000
+"""Series of one metric: ten listens times a hundred ciphers or reasons. What comes after is counted together, under
+``other``, instead of in memory without end."""
+
+OTHER: Final = "other"
+
+DURATIONS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+"""Upper bounds in seconds: a refused handshake, an SMTP transaction, a session kept open by its client."""
+
+# The time at which each series came to be doubles the page, and Prometheus doesn't use it.
+prometheus_client.disable_created_metrics()
+
+T = TypeVar("T", bound=MetricWrapperBase)
+
+
+@define
+class _Series(Generic[T]):
+    """A metric's series by their label values."""
+
+    metric: T
+    labels: int
+    _known: dict[tuple[str, ...], T] = field(factory=dict, init=False)
+
+    def __getitem__(self, values: tuple[str, ...]) -> T:
+        series = self._known.get(values)
+        if series is None:
+            series = self._resolve(values)
+        return series
+
+    def _resolve(self, values: tuple[str, ...]) -> T:
+        if len(self._known) >= MAX_SERIES:
+            return self.metric.labels(*[OTHER] * self.labels)
+        series = self._known[values] = self.metric.labels(*values)
+        return series
+
+
+@frozen
+class _ListenSeries:
+    """What every session of one listen touches."""
+
+    started: Counter
+    live: Gauge
+    duration: Histogram
+    from_client: Counter
+    to_client: Counter
+
+
+class Metrics:
+    """Counts what notes tell, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._started = self._counter("sessions_started", "Sessions accepted.", "listen", "kind")
+        self._ended = self._counter("sessions_ended", "Sessions ended, by why.", "listen", "reason")
+        self._live = self._gauge("sessions", "Sessions in progress.", "listen")
+        self._duration = _Series(
+            self._histogram("session_duration_seconds", "From accept to the end.", "listen"), 1
+        )
+        self._bytes = self._counter(
+            "client_bytes",
+            "Plaintext from and to clients, counted when a session ends.",
+            "listen",
+            "direction",
+        )
+        self._handshakes = self._counter(
+            "handshakes", "TLS handshakes completed with clients.", "listen", "version", "cipher", "group"
+        )
+        self._resumed = self._counter(
+            "handshakes_resumed", "Those that resumed an earlier TLS session.", "listen"
+        )
+        self._refused = self._counter("tls_refused", "Sessions that TLS ended, by why.", "listen", "reason")
+        self._renegotiations = self._counter(
+            "renegotiation_attempts",
+            "Attempts to renegotiate TLS, by whom and what came of it.",
+            "listen",
+            "leg",
+            "outcome",
+        )
+        self._key_updates = self._counter(
+            "key_update_limit_hits", "Connections closed for too many KeyUpdate messages.", "listen", "leg"
+        )
+        self._backend_failures = self._counter(
+            "backend_failures", "Connections to a backend's server that failed.", "backend", "server"
+        )
+        self._faults = self._counter(
+            "session_faults", "Sessions ended by an error inside the proxy.", "listen"
+        )
+        self._warnings = self._counter("configuration_warnings", "Warnings about the configuration.").metric
+        self._lost_lines = self._counter("log_lines_lost", "Log lines that could not be written.").metric
+        self._expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate ends, in seconds since the epoch.",
+            "certificate",
+        ).metric
+        self._build = self._gauge(
+            "build_info",
+            "1, with the versions of the proxy and of its TLS library.",
+            "version",
+            "tls_library",
+        ).metric
+        self._listens: dict[tuple[str, str], _ListenSeries] = {}
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> _Series[Counter]:
+        return _Series(
+            Counter(f"tlsproxy_{name}", documentation, labels, registry=self.registry), len(labels)
+        )
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> _Series[Gauge]:
+        return _Series(Gauge(f"tlsproxy_{name}", documentation, labels, registry=self.registry), len(labels))
+
+    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
+        return Histogram(f"tlsproxy_{name}", documentation, labels, buckets=DURATIONS, registry=self.registry)
+
+    def take(self, note: Note) -> None:
+        """Count a note; one that counts nothing is ignored."""
+        count = self._counts.get(type(note))
+        if count is not None:
+            count(self, note)
+
+    def log_line_lost(self) -> None:
+        """Count a log line that could not be written."""
+        self._lost_lines.inc()
+
+    def set_certificates(self, ends: Mapping[str, datetime]) -> None:
+        """Tell when each certificate in use ends; those not named are forgotten.
+
+        :param ends: By file, as configured; the time with its time zone.
+        """
+        self._expiry.clear()
+        for certificate, end in ends.items():
+            self._expiry.labels(certificate).set(end.timestamp())
+
+    def _session_started(self, note: SessionStarted) -> None:
+        listen = self._listen(note.listen, note.kind)
+        listen.started.inc()
+        listen.live.inc()
+
+    def _session_ended(self, note: SessionEnded) -> None:
+        listen = self._listen(note.listen, note.kind)
+        listen.live.dec()
+        listen.duration.observe(note.duration)
+        listen.from_client.inc(note.bytes_from_client)
+        listen.to_client.inc(note.bytes_to_client)
+        self._ended[note.listen, note.reason].inc()
+
+    def _tls_established(self, note: TlsEstablished) -> None:
+        self._handshakes[note.listen, note.version, note.cipher, note.group or "none"].inc()
+        if note.resumed:
+            self._resumed[(note.listen,)].inc()
+
+    def _tls_refused(self, note: TlsRefused) -> None:
+        self._refused[note.listen, note.reason].inc()
+
+    def _renegotiation_attempted(self, note: RenegotiationAttempted) -> None:
+        self._renegotiations[note.listen, note.leg, note.outcome].inc()
+
+    def _key_update_limit_hit(self, note: KeyUpdateLimitHit) -> None:
+        self._key_updates[note.listen, note.leg].inc()
+
+    def _backend_failed(self, note: BackendFailed) -> None:
+        self._backend_failures[note.backend, note.server].inc()
+
+    def _session_fault(self, note: SessionFault) -> None:
+        self._faults[(note.listen,)].inc()
+
+    def _configuration_warned(self, _note: ConfigurationWarned) -> None:
+        self._warnings.inc()
+
+    def _service_started(self, note: ServiceStarted) -> None:
+        self._build.labels(note.version, note.tls_library).set(1)
+
+    _counts: Final[Mapping[type[Note], Callable[..., None]]] = {
+        SessionStarted: _session_started,
+        SessionEnded: _session_ended,
+        TlsEstablished: _tls_established,
+        TlsRefused: _tls_refused,
+        RenegotiationAttempted: _renegotiation_attempted,
+        KeyUpdateLimitHit: _key_update_limit_hit,
+        BackendFailed: _backend_failed,
+        SessionFault: _session_fault,
+        ConfigurationWarned: _configuration_warned,
+        ServiceStarted: _service_started,
+    }
+
+    def _listen(self, listen: str, kind: str) -> _ListenSeries:
+        series = self._listens.get((listen, kind))
+        if series is None:
+            series = self._listens[listen, kind] = _ListenSeries(
+                started=self._started[listen, kind],
+                live=self._live[(listen,)],
+                duration=self._duration[(listen,)],
+                from_client=self._bytes[listen, "from_client"],
+                to_client=self._bytes[listen, "to_client"],
+            )
+        return series
+
+
+class _Exposition(Resource):
+    """``/metrics`` by GET or HEAD, and nothing else.
+
+    Rendered in the reactor's thread: prometheus_client's resource for Twisted keeps a pool of threads for work of a
+    few milliseconds, and answers any path.
+    """
+
+    isLeaf = True  # noqa: N815 - Twisted's name
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        Resource.__init__(self)
+        self._registry = registry
+
+    def render(self, request: Request) -> bytes:
+        """The figures, in the format that the client asks for; or why not."""
+        if request.path != b"/metrics":
+            return _refusal(request, NOT_FOUND, b"404: see /metrics\n")
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader("allow", "GET, HEAD")
+            return _refusal(request, NOT_ALLOWED, b"405: GET or HEAD\n")
+        encode, content_type = choose_encoder(request.getHeader("accept") or "")
+        request.setHeader("content-type", content_type)
+        return encode(self._registry)
+
+
+def _refusal(request: Request, status: int, text: bytes) -> bytes:
+    request.setResponseCode(status)
+    request.setHeader("content-type", "text/plain; charset=utf-8")
+    return text
+
+
+class _Site(Site):
+    """Says nothing about requests: a scrape every few seconds isn't worth a line each."""
+
+    noisy = False
+
+    def __init__(self, root: Resource) -> None:
+        Site.__init__(self, root)
+
+    def log(self, _request: HttpRequest) -> None:
+        """Write no access log."""
+
+
+def metrics_site(metrics: Metrics) -> Site:
+    """A web site with ``metrics`` at ``/metrics``, and nothing else."""
+    return _Site(_Exposition(metrics.registry))
