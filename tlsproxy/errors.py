@@ -67,3 +67,17 @@ class KeyUpdateLimitExceeded(TlsError):
     """The peer sent more TLS 1.3 KeyUpdate messages in a second than ``tls_key_update_limit``."""
 
     reason = "key_update_limit"
+
+
+class ProxyHeaderError(TlsproxyError):
+    """A connection that has to begin with a PROXY header doesn't, or the header is malformed."""
+
+    reason = "proxy_header_error"
+    """Stable word for logs and metrics."""
+
+
+class XclientError(TlsproxyError):
+    """XCLIENT can't tell this backend who the client is."""
+
+    reason = "xclient_error"
+    """Stable word for logs and metrics."""

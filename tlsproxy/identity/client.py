@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -18,13 +18,20 @@ def normalized_address(text: str) -> IpAddress:
     return address
 
 
+def _normalized(ip: IpAddress | None) -> IpAddress | None:
+    """Hold every :class:`ClientAddress` to the form of :func:`normalized_address`, wherever its address came from."""
+    if isinstance(ip, IPv6Address) and (ip.ipv4_mapped is not None or ip.scope_id is not None):
+        return normalized_address(str(ip))
+    return ip
+
+
 @frozen
 class ClientAddress:
-    """Where a client connects from."""
+    """One end of a client's connection: where it comes from, or what it connected to."""
 
-    ip: IpAddress | None
-    """None for a client on a ``unix:`` listen."""
-    port: int = 0
+    ip: IpAddress | None = field(converter=_normalized)
+    """Never IPv4 inside IPv6 and never with a zone. None for a client on a ``unix:`` listen."""
+    port: int = field(default=0, validator=(validators.ge(0), validators.le(65535)))
 
     def __str__(self) -> str:
         if self.ip is None:
@@ -39,8 +46,9 @@ class TlsFacts:
     version: str
     """As ``SSL_get_version(3)`` writes it: ``TLSv1.3``."""
     cipher: str
-    """OpenSSL's name of the cipher suite."""
+    """OpenSSL's name of the cipher suite. Empty when a PROXY header told us of TLS and left it out."""
     cipher_bits: int
+    """0 when the facts came in a PROXY header, which has no place for it."""
     group: str | None = None
     """Key exchange group (``X25519``); None where there is none (RSA key transport) or the library doesn't tell."""
     server_name: str | None = None

@@ -1,0 +1,46 @@
+"""Tests for :mod:`tlsproxy.identity.client`."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import pytest
+
+from tlsproxy.identity.client import ClientAddress, IpAddress, normalized_address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.3.7.9", IPv4Address("10.3.7.9")),
+        ("2001:db8::1", IPv6Address("2001:db8::1")),
+        ("::ffff:10.3.7.9", IPv4Address("10.3.7.9")),
+        ("fe80::1%eth0", IPv6Address("fe80::1")),
+        ("::ffff:10.3.7.9%eth0", IPv4Address("10.3.7.9")),
+    ],
+)
+def test_an_address_has_one_form(text: str, address: IpAddress) -> None:
+    assert normalized_address(text) == address
+    assert ClientAddress(ip_address(text)).ip == address
+
+
+def test_what_is_no_address_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mx\.example\.org"):
+        normalized_address("mx.example.org")
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_has_sixteen_bits(port: int) -> None:
+    with pytest.raises(ValueError, match="port"):
+        ClientAddress(IPv4Address("10.3.7.9"), port)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (ClientAddress(IPv4Address("10.3.7.9"), 51234), "10.3.7.9:51234"),
+        (ClientAddress(IPv6Address("2001:db8::1"), 51234), "[2001:db8::1]:51234"),
+        (ClientAddress(IPv6Address("::ffff:10.3.7.9"), 51234), "10.3.7.9:51234"),
+        (ClientAddress(None), "unix"),
+    ],
+)
+def test_an_address_reads_as_in_a_url(address: ClientAddress, text: str) -> None:
+    assert str(address) == text
