@@ -5,11 +5,10 @@ derived from here: parsing, resolution, ``tlsproxy eval``, the reference in ``do
 """
 
 from enum import Enum
-from typing import Any
 
-import attrs
 from attrs import frozen
 
+from tlsproxy.config.declaration import FileName, option
 from tlsproxy.policy.handshakes import HandshakePolicy, RenegotiationAction
 from tlsproxy.policy.protocols import TlsProtocols
 
@@ -22,30 +21,7 @@ class VerifyMode(Enum):
     REQUIRE = "require"
 
 
-def option(
-    default: Any,
-    doc: str,
-    *,
-    kinds: frozenset[str] | None = None,
-    unit: str | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-) -> Any:
-    """Declare an option.
-
-    :param default: The value in force where no scope sets one.
-    :param doc: One paragraph for the reference: what it does, and why one would change it.
-    :param kinds: Kinds of listener that know it; None for all. Elsewhere it is an error in a listener, listen or peer,
-        and has no effect in a pathway or the global scope.
-    :param unit: Unit of a number, for messages and the reference (``"seconds"``).
-    :param minimum: Lowest valid number.
-    :param maximum: Highest valid number.
-    """
-    metadata = {"doc": doc, "kinds": kinds, "unit": unit, "minimum": minimum, "maximum": maximum}
-    return attrs.field(default=default, metadata=metadata)
-
-
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Settings:
     """The options in force for one session."""
 
@@ -64,14 +40,14 @@ class Settings:
         "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
         "Cipher suites for TLS 1.3, by name, separated by colons.",
     )
-    tls_certificate: tuple[str, ...] = option(
+    tls_certificate: tuple[FileName, ...] = option(
         (),
         "PEM file with the certificate and its chain, the server's own first; or a list of them. The names in a "
         "certificate's subjectAltName are what SNI is matched with (exact, then wildcard); the first certificate is "
         "served to clients that send no name, or one that none has. Certificates of different key types (RSA, ECDSA) for "
         "the same names are served side by side. `credential:NAME` is a systemd credential.",
     )
-    tls_key: tuple[str, ...] = option(
+    tls_key: tuple[FileName, ...] = option(
         (),
         "PEM file with the private key, or a list in the order of `tls_certificate`. Without it the key is looked for in "
         "the certificate's own file. It must not be readable by others.",
@@ -104,7 +80,7 @@ class Settings:
         "Client certificates. `none`: not asked for. `optional`: asked for; one that is shown must verify against "
         "`tls_client_ca`. `require`: no session without one.",
     )
-    tls_client_ca: str | None = option(
+    tls_client_ca: FileName | None = option(
         None,
         "PEM file with the certificate authorities that client certificates are verified against.",
     )

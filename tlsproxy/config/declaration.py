@@ -1,0 +1,84 @@
+"""How a key of the configuration is declared: an attrs field with what parsing and the reference need to know."""
+
+from collections.abc import Mapping
+from typing import Any, NewType
+
+import attrs
+from attrs import frozen
+
+FileName = NewType("FileName", str)
+"""The name of a file. In the configuration relative to its own directory, or ``credential:NAME``; absolute in settings."""
+
+FileMode = NewType("FileMode", int)
+"""Permission bits; octal digits in a string in the configuration, as chmod(1) takes them."""
+
+_DOC = "tlsproxy.doc"
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    kinds: frozenset[str] | None = None,
+    unit: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare a key.
+
+    :param default: The value in force where no scope sets one; ``attrs.NOTHING`` for a key that must be there.
+    :param doc: One paragraph for the reference: what it does, and why one would change it.
+    :param kinds: Kinds of listener that know it; None for all. Elsewhere it is an error in a listener, listen or peer,
+        and has no effect in a pathway or the global scope.
+    :param unit: Unit of a number, for messages and the reference (``"seconds"``).
+    :param minimum: Lowest valid number. A number has both bounds.
+    :param maximum: Highest valid number.
+    """
+    metadata = {_DOC: doc, "kinds": kinds, "unit": unit, "minimum": minimum, "maximum": maximum}
+    return attrs.field(default=default, metadata=metadata)
+
+
+@frozen
+class Declaration:
+    """A declared key."""
+
+    name: str
+    type: Any
+    """The annotation: what a value is structured to."""
+    default: Any
+    """``attrs.NOTHING`` for a key that must be there."""
+    doc: str
+    kinds: frozenset[str] | None = None
+    unit: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def required(self) -> bool:
+        return self.default is attrs.NOTHING
+
+    @property
+    def bounds(self) -> str:
+        """The valid numbers, ``from 0.1 to 3600 seconds``; empty where there are no bounds."""
+        if self.minimum is None:
+            return ""
+        return f"from {self.minimum} to {self.maximum}{f' {self.unit}' if self.unit else ''}"
+
+    def within_bounds(self, value: Any) -> bool:
+        """Whether a number is valid; anything is where there are no bounds."""
+        return self.minimum is None or self.maximum is None or self.minimum <= value <= self.maximum
+
+
+def declared(cls: type) -> Mapping[str, Declaration]:
+    """The declared keys of an attrs class, by name. Fields made by plain ``attrs.field`` are none."""
+    return {
+        field.name: Declaration(
+            field.name,
+            field.type,
+            field.default,
+            doc=field.metadata[_DOC],
+            **{name: field.metadata[name] for name in ("kinds", "unit", "minimum", "maximum")},
+        )
+        for field in attrs.fields(cls)
+        if _DOC in field.metadata
+    }

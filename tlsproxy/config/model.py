@@ -1,0 +1,139 @@
+"""The configuration as a tree of scopes, one class for each kind of table in the file.
+
+A scope's ``options`` are those of :class:`~tlsproxy.config.settings.Settings` that it sets itself, and no others. Fields
+with a documentation are the table's own keys; the rest is made while parsing.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from attrs import NOTHING, field, frozen
+
+from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
+from tlsproxy.config.declaration import FileMode, option
+from tlsproxy.config.networks import IpNetwork
+from tlsproxy.errors import Problem
+
+
+class LogFormat(StrEnum):
+    """``log_format``: how an event is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@frozen(kw_only=True)
+class Scope:
+    """A table that may set options."""
+
+    path: str = ""
+    """Key path in the file, ``stream_listener[0].listen[1].peer[0]``; empty for the global scope."""
+    options: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class ConnectionScope(Scope):
+    """A table about certain connections: a pathway can be attached to it."""
+
+    pathway: str | None = option(
+        None,
+        "Name of a pathway whose options are in force here, wherever this scope doesn't set them itself.",
+    )
+
+
+@frozen(kw_only=True)
+class Peer(ConnectionScope):
+    """``[[….peer]]``: clients from one network."""
+
+    network: IpNetwork = option(
+        NOTHING,
+        "Client network in CIDR notation, or a single address. Among the peers of one list, the most specific network "
+        "that holds the client's address is the client's peer; the others have no effect on it.",
+    )
+
+
+@frozen(kw_only=True)
+class Listen(ConnectionScope):
+    """``[[KIND_listener.listen]]``: one listening socket."""
+
+    address: ListenAddress = option(
+        NOTHING,
+        "Where to listen: an IP address and port (`0.0.0.0:25`, `[::]:25`), `unix:/path` for a socket in the file system, "
+        "or `systemd:NAME` for a socket that systemd hands over (`FileDescriptorName=NAME` in the socket unit).",
+    )
+    unix_mode: FileMode = option(
+        FileMode(0o660),
+        "Permissions of a `unix:` socket, in octal.",
+    )
+    peers: tuple[Peer, ...] = ()
+
+
+@frozen(kw_only=True)
+class Listener(ConnectionScope):
+    """``[[KIND_listener]]``: a service of one kind."""
+
+    kind: str
+    """Name of a :class:`~tlsproxy.fronts.Kind`."""
+    backend: str = option(NOTHING, "Name of the backend that serves the sessions.")
+    peers: tuple[Peer, ...] = ()
+    listens: tuple[Listen, ...] = ()
+
+
+@frozen(kw_only=True)
+class Pathway(Scope):
+    """``[pathway.NAME]``: options under a name, to be attached to listeners, listens and peers."""
+
+    name: str
+    group: str | None = None
+    """Name of the pathway group that it belongs to."""
+
+
+@frozen(kw_only=True)
+class PathwayGroup(Scope):
+    """``[pathway_group.NAME]``: options that several pathways share."""
+
+    name: str
+
+
+@frozen(kw_only=True)
+class Backend:
+    """``[backend.NAME]``: where plaintext goes."""
+
+    path: str = ""
+    name: str
+    servers: tuple[ServerAddress, ...] = option(
+        NOTHING,
+        "Address of the server, as `host:port` or `unix:/path`: a list with one element.",
+    )
+    connect_timeout: float = option(
+        5.0,
+        "Time for the connection to the server to come up.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=600,
+    )
+
+
+@frozen(kw_only=True)
+class Configuration(Scope):
+    """A whole file. Its ``options`` are those of the global scope."""
+
+    source: str
+    """The file, as it was named."""
+    log_format: LogFormat = option(
+        LogFormat.TEXT,
+        "How events are logged: `text`, a readable line, or `json`, one object in a line.",
+    )
+    metrics_listen: TcpAddress | None = option(
+        None,
+        "Address at which metrics are served over HTTP, for Prometheus. They tell who connects: listen on loopback, or "
+        "where only the monitoring gets through.",
+    )
+    pathway_groups: Mapping[str, PathwayGroup] = field(factory=dict)
+    pathways: Mapping[str, Pathway] = field(factory=dict)
+    """Every pathway by its name, those in groups too."""
+    backends: Mapping[str, Backend] = field(factory=dict)
+    listeners: tuple[Listener, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    """What is valid, but may not do what its author thinks."""

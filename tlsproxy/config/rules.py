@@ -1,0 +1,49 @@
+"""Rules over more than one option, on the settings as they are in force: a scope alone may well break them."""
+
+from collections.abc import Iterator
+
+from tlsproxy.config.resolve import Origin, Resolution
+from tlsproxy.config.settings import VerifyMode
+from tlsproxy.errors import Problem
+
+RULED = frozenset({"tls_certificate", "tls_key", "tls_verify_mode", "tls_client_ca"})
+"""The options that the rules are about."""
+
+
+def check_settings(resolution: Resolution) -> Iterator[Problem]:
+    """What is wrong with settings, at the key to mend."""
+    yield from _certificates(resolution)
+    yield from _client_ca(resolution)
+
+
+def _certificates(resolution: Resolution) -> Iterator[Problem]:
+    certificates = resolution.settings.tls_certificate
+    keys = resolution.settings.tls_key
+    if not certificates:
+        yield Problem(
+            resolution.where("tls_certificate"),
+            "no certificate is in force here: name a PEM file, here or in a wider scope",
+        )
+    elif keys and len(keys) != len(certificates):
+        yield Problem(
+            resolution.where("tls_key"),
+            f"must name as many files as tls_certificate, {len(certificates)}, not {len(keys)}; or none, if each key is in "
+            f"its certificate's file{_elsewhere(resolution)}",
+        )
+
+
+def _elsewhere(resolution: Resolution) -> str:
+    """Where the certificates of a key come from, if from another scope: setting one and inheriting the other is a slip."""
+    key: Origin = resolution.origins["tls_key"]
+    certificate = resolution.origins["tls_certificate"]
+    return "" if key.scope == certificate.scope else f" (tls_certificate is set by {certificate.path})"
+
+
+def _client_ca(resolution: Resolution) -> Iterator[Problem]:
+    settings = resolution.settings
+    if settings.tls_verify_mode is not VerifyMode.NONE and settings.tls_client_ca is None:
+        yield Problem(
+            resolution.where("tls_verify_mode"),
+            f'"{settings.tls_verify_mode.value}" needs tls_client_ca, the PEM file with the authorities to verify against; '
+            "no scope sets it",
+        )
