@@ -14,7 +14,7 @@ from tlsproxy.identity.client import ClientAddress
 UNAVAILABLE: Final = "[UNAVAILABLE]"
 """Not known, and asking again won't help."""
 TEMPUNAVAIL: Final = "[TEMPUNAVAIL]"
-"""Not known for the moment; of names alone. A server that demands a name answers 450 instead of 550."""
+"""Not known for the moment; of names alone. A server that demands a name then defers (450), where it might refuse."""
 
 MAX_LINE_SIZE: Final = 512
 """Bytes of a command, CRLF included (RFC 5321 §4.5.3.1.4), which XCLIENT_README repeats."""
