@@ -2,8 +2,7 @@
 
 from tests.config.documents import BACKEND, LISTENER, PEER_OF_LISTEN, parsed
 from tlsproxy.config.resolve import Resolver
-from tlsproxy.config.rules import RULED, check_settings
-from tlsproxy.config.tables import OPTIONS
+from tlsproxy.config.rules import check_settings
 
 LISTEN = "stream_listener[0].listen[0]"
 
@@ -64,7 +63,3 @@ def test_client_certificates_need_an_authority() -> None:
 
 def test_every_broken_rule_is_told() -> None:
     assert len(complaints("", 'tls_verify_mode = "require"')) == 2
-
-
-def test_what_the_rules_are_about_are_options() -> None:
-    assert OPTIONS.keys() >= RULED

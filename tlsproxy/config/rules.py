@@ -6,9 +6,6 @@ from tlsproxy.config.resolve import Origin, Resolution
 from tlsproxy.config.settings import VerifyMode
 from tlsproxy.errors import Problem
 
-RULED = frozenset({"tls_certificate", "tls_key", "tls_verify_mode", "tls_client_ca"})
-"""The options that the rules are about."""
-
 
 def check_settings(resolution: Resolution) -> Iterator[Problem]:
     """What is wrong with settings, at the key to mend."""
