@@ -208,7 +208,10 @@ def test_twistd_in_the_background_writes_to_its_log_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for options, name in [({"logfile": "x.log", "nodaemon": True}, "x.log"), ({}, "twistd.log")]:
+    for options, name in [
+        ({"logfile": "x.log", "nodaemon": True}, "x.log"),
+        ({"nodaemon": False}, "twistd.log"),
+    ]:
         observer = twistd_observer("json", options)
         assert observer is not None
         publish_notes(observer)(stopped)
@@ -216,8 +219,11 @@ def test_twistd_in_the_background_writes_to_its_log_file(
         observer._sink.stream.close()
 
 
-@pytest.mark.parametrize("options", [{"logger": "operators.own"}, {"logfile": "-", "nodaemon": False}])
-def test_twistd_is_left_to_what_only_it_can_do(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"logger": "operators.own", "nodaemon": True}, {"logfile": "-", "nodaemon": False}, {}],
+)
+def test_what_is_not_ours_to_decide_is_left_to_whoever_runs_us(options: dict[str, Any]) -> None:
     assert twistd_observer("json", options) is None
 
 

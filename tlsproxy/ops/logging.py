@@ -207,12 +207,12 @@ def twistd_observer(
     """The observer that writes where twistd's own would, for :func:`attach`.
 
     :param options: twistd's own (``parent`` of the plugin's).
-    :return: None where twistd has to do it itself: ``--logger`` names the operator's own observer, or the options
-        contradict each other, which twistd explains.
+    :return: None where that is left to whoever runs the plugin: it isn't twistd, ``--logger`` names an observer, or the
+        options contradict each other, which twistd explains.
     """
     path = options.get("logfile")
     foreground = options.get("nodaemon")
-    if options.get("logger") or (path == "-" and not foreground):
+    if foreground is None or options.get("logger") or (path == "-" and not foreground):
         return None
     if options.get("syslog"):
         sink = SyslogSink(options.get("prefix", ""))
