@@ -4,6 +4,7 @@ import contextlib
 from struct import pack
 
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -120,6 +121,18 @@ def test_no_version_1_header_is_longer_than_its_limit(
     source: ClientAddress, destination: ClientAddress
 ) -> None:
     assert len(encode_v1(source, destination)) <= MAX_V1_SIZE
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("source", [CLIENT4, CLIENT6, UNIX])
+def test_the_smallest_segment_is_used_to_its_last_byte(source: ClientAddress, checksum: bool) -> None:
+    def size(alpn_size: int) -> int:
+        tls = evolve(TLS12, server_name="s" * 100, alpn="a" * alpn_size)
+        return len(encode_v2(source, SERVER6, tls, checksum=checksum))
+
+    room = MAX_ENCODED_SIZE - size(1)
+    assert size(1 + room) == MAX_ENCODED_SIZE
+    assert size(2 + room) < size(1)
 
 
 long_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)

@@ -44,6 +44,7 @@ COMMON_NAME = tlv(0x22, b"printer.example.org")
         (CERTIFIED, ssl(0x07, 1, VERSION, CIPHER, COMMON_NAME)),
         (evolve(CERTIFIED, client_verified=True), ssl(0x07, 0, VERSION, CIPHER, COMMON_NAME)),
         (evolve(CERTIFIED, client_verified=True, resumed=True), ssl(0x05, 0, VERSION, CIPHER, COMMON_NAME)),
+        (evolve(TLS12, client_verified=True), ssl(0x07, 0, VERSION, CIPHER)),
         (evolve(TLS12, client_subject="O=Example"), ssl(0x07, 1, VERSION, CIPHER)),
         (evolve(TLS12, client_subject="", client_verified=True), ssl(0x07, 0, VERSION, CIPHER)),
         (
@@ -191,6 +192,7 @@ def test_tlvs_are_read(tlvs: bytes, facts: TlvFacts) -> None:
         (tlv(0x20, b""), "too short"),
         (tlv(0x20, b"\x01\0\0\0"), "too short"),
         (ssl(0x01, 1, b"\x21"), "cut short"),
+        (ssl(0x01, 1, b"\x21") + tlv(0x04, b"room for it"), "cut short"),
         (ssl(0x01, 1, VERSION[:-1]), "longer than"),
         (ssl(0x01, 1, VERSION[:-1]) + tlv(0x04, b"room for it"), "longer than"),
         (ssl(0x00, 1, b"\x21\0"), "cut short"),

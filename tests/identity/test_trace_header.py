@@ -86,6 +86,13 @@ def test_the_field_tells_who_by_whom_how_and_when(changes: dict[str, Any], lines
     assert field(**changes) == lines
 
 
+def test_a_line_may_have_78_characters() -> None:
+    longest = b" by " + b"m" * 43 + b" (tlsproxy) with ESMTPS id 1a2b"
+    assert len(longest) == 78
+    assert longest in field(hostname="m" * 43).split(b"\r\n")
+    assert b" 1a2b" in field(hostname="m" * 44).split(b"\r\n")
+
+
 @pytest.mark.parametrize(
     ("esmtp", "tls", "authenticated", "smtputf8", "protocol"),
     [

@@ -61,9 +61,8 @@ def encode_v1(source: ClientAddress, destination: ClientAddress) -> bytes:
     pair = _in_one_family(source.ip, destination.ip)
     if pair is None:
         return b"PROXY UNKNOWN\r\n"
-    return f"PROXY TCP{pair[0].version} {pair[0]} {pair[1]} {source.port} {destination.port}\r\n".encode(
-        "ascii"
-    )
+    line = f"PROXY TCP{pair[0].version} {pair[0]} {pair[1]} {source.port} {destination.port}\r\n"
+    return line.encode("ascii")
 
 
 def encode_v2(
@@ -202,9 +201,8 @@ def _v2_size(buffer: bytes) -> int | None:
     size: int = _V2_FIXED.size + length
     if size > MAX_V2_SIZE:
         raise ProxyHeaderError(f"PROXY header of {size} bytes: longer than {MAX_V2_SIZE}")
-    if (
-        command == _PROXY
-    ):  # LOCAL: "the receiver must […] discard the protocol block including the family" (§2.2)
+    # Of LOCAL: "the receiver must […] discard the protocol block including the family" (§2.2).
+    if command == _PROXY:
         if family not in _ADDRESSES_SIZE:
             raise ProxyHeaderError(f"PROXY header: unknown family and transport, 0x{family:02x}")
         if length < _ADDRESSES_SIZE[family]:
@@ -254,7 +252,5 @@ def _read_addresses(header: bytes, family: int) -> tuple[ClientAddress | None, C
         return ClientAddress(None), ClientAddress(None)
     if family not in _INET:
         return None, None
-    source, destination, source_port, destination_port = _INET[family].unpack_from(header, _V2_FIXED.size)
-    return ClientAddress(ip_address(source), source_port), ClientAddress(
-        ip_address(destination), destination_port
-    )
+    source, destination, *ports = _INET[family].unpack_from(header, _V2_FIXED.size)
+    return ClientAddress(ip_address(source), ports[0]), ClientAddress(ip_address(destination), ports[1])

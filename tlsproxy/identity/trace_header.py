@@ -106,9 +106,7 @@ def _folded(clause: list[str]) -> bytes:
     """The words of a clause, on one line where they fit."""
     lines = clause[:1]
     for word in clause[1:]:
-        if (
-            len(lines[-1]) + 1 + len(word) < _LINE_SIZE
-        ):  # less than: the line may begin with a space, or get a semicolon
+        if len(f" {lines[-1]} {word}") <= _LINE_SIZE:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
