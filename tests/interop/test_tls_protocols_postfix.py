@@ -1,17 +1,23 @@
 """``tls_protocols`` held against Postfix: one smtpd for each string, probed with a client of each TLS version."""
 
+import contextlib
 import re
 import socket
 import struct
 from collections.abc import Iterator
 
 import pytest
+from attrs import evolve
 from OpenSSL import SSL
 
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Issued
 from tests.support.postfix import Postfix, Smtpd
+from tlsproxy.config.declaration import FileName
+from tlsproxy.config.settings import Settings
 from tlsproxy.errors import TlsProtocolsError
+from tlsproxy.fronts import KINDS
 from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
+from tlsproxy.tls.contexts import ContextStore, ServerContext
 
 # Strings that aren't refused here: Postfix accepts the same versions.
 SAME = [
@@ -121,9 +127,13 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module")
-def smtpd_ports(authority: Authority) -> Iterator[dict[str, int]]:
+def certificate(authority: Authority) -> Issued:
+    return authority.issue("mx.mail.example", key_type="rsa")
+
+
+@pytest.fixture(scope="module")
+def smtpd_ports(certificate: Issued) -> Iterator[dict[str, int]]:
     """The port of an smtpd for each string."""
-    certificate = authority.issue("mx.mail.example", key_type="rsa")
     options = {
         "smtpd_tls_security_level": "may",
         "smtpd_tls_cert_file": str(certificate.chain_path),
@@ -174,6 +184,8 @@ def _bound_blocking_reads(connection: socket.socket) -> None:
 def handshake_result(tls: SSL.Connection) -> str:
     try:
         tls.do_handshake()
+    except SSL.WantReadError:
+        raise
     except SSL.SysCallError:
         return "closed"
     except SSL.Error as error:
@@ -183,26 +195,74 @@ def handshake_result(tls: SSL.Connection) -> str:
     return tls.get_protocol_version_name()
 
 
-def observed(port: int) -> list[str]:
+def we_accept(server: ServerContext, version: TlsVersion) -> str:
+    """What comes of a handshake with one version and our server, over memory BIOs."""
+    ours = server.new_connection()
+    client = SSL.Connection(client_context(version))
+    client.set_connect_state()
+    for _ in range(_FLIGHTS):
+        result = _step(client)
+        if result != _WANTS_MORE:
+            return result
+        _carry(client, ours)
+        _step(ours)
+        _carry(ours, client)
+    raise AssertionError("the handshake doesn't end")
+
+
+_FLIGHTS = 5
+"""More than any TLS version needs for a full handshake."""
+
+_WANTS_MORE = "wants more"
+
+
+def _step(side: SSL.Connection) -> str:
+    try:
+        return handshake_result(side)
+    except SSL.WantReadError:
+        return _WANTS_MORE
+
+
+def _carry(sender: SSL.Connection, receiver: SSL.Connection) -> None:
+    with contextlib.suppress(SSL.WantReadError):  # nothing to carry
+        receiver.bio_write(sender.bio_read(65536))
+
+
+def by_postfix(port: int) -> list[str]:
     return [postfix_accepts(port, version) for version in TlsVersion]
 
 
+def by_us(certificate: Issued, protocols: TlsProtocols) -> list[str]:
+    settings = evolve(
+        Settings(),
+        tls_protocols=protocols,
+        tls_ciphers="DEFAULT",  # our own default has no cipher suite for TLS 1.0 and 1.1
+        tls_certificate=(FileName(str(certificate.chain_path)),),
+        tls_key=(FileName(str(certificate.key_path)),),
+    )
+    server = ContextStore().server_context(settings, KINDS["stream"])
+    return [we_accept(server, version) for version in TlsVersion]
+
+
 @pytest.mark.parametrize("text", SAME)
-def test_postfix_accepts_the_versions_that_we_allow(smtpd_ports: dict[str, int], text: str) -> None:
+def test_postfix_and_our_server_accept_the_versions_that_the_list_allows(
+    smtpd_ports: dict[str, int], certificate: Issued, text: str
+) -> None:
     protocols = TlsProtocols.parse(text)
     expected = [version.label if protocols.allows(version) else "refused" for version in TlsVersion]
-    assert observed(smtpd_ports[text]) == expected
+    assert by_postfix(smtpd_ports[text]) == expected
+    assert by_us(certificate, protocols) == expected
 
 
-@pytest.mark.parametrize(("text", "reason", "by_postfix"), REFUSED)
+@pytest.mark.parametrize(("text", "reason", "in_postfix"), REFUSED)
 def test_what_we_refuse_does_something_else_in_postfix_than_it_says(
-    smtpd_ports: dict[str, int], text: str, reason: str, by_postfix: str
+    smtpd_ports: dict[str, int], text: str, reason: str, in_postfix: str
 ) -> None:
     with pytest.raises(TlsProtocolsError, match=re.escape(reason)):
         TlsProtocols.parse(text)
-    results = observed(smtpd_ports[text])
-    if by_postfix == NO_TLS:
+    results = by_postfix(smtpd_ports[text])
+    if in_postfix == NO_TLS:
         assert results == [NO_TLS] * 4
     else:
-        accepted = [version.label for place, version in enumerate(TlsVersion) if str(place) in by_postfix]
+        accepted = [version.label for place, version in enumerate(TlsVersion) if str(place) in in_postfix]
         assert [result for result in results if result not in ("refused", "closed")] == accepted
