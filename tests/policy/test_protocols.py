@@ -319,16 +319,19 @@ def allowed_by_the_prose(elements: list[Element]) -> list[str]:
     return [name for name in in_range if name in (includes or ALL) and name not in excludes]
 
 
+separators = st.sampled_from([" ", ",", ":", "\t", "\r\n", "\n", ", ", " : ", ",,", "\r\n\t"])
+
+
 @st.composite
 def spelled(draw: st.DrawFn, elements: list[Element]) -> str:
     """A text for ``elements``: any case, any separators, bounds by name or by number."""
-    text = draw(st.text(" ,:\t\r\n", max_size=2))
+    text = draw(separators) * draw(st.integers(0, 2))
     for action, name in elements:
         if action in ("floor", "ceiling") and draw(st.booleans()):
             name = draw(st.sampled_from(["", "0", "0x", "0x0", "+"])) + HEXADECIMAL[name]  # noqa: PLW2901
-        name = "".join(draw(st.sampled_from([letter.lower(), letter.upper()])) for letter in name)  # noqa: PLW2901
+        name = draw(st.sampled_from([str, str.lower, str.upper, str.swapcase]))(name)  # noqa: PLW2901
         text += {"include": "", "exclude": "!", "floor": ">=", "ceiling": "<="}[action] + name
-        text += draw(st.text(" ,:\t\r\n", min_size=1, max_size=3))
+        text += draw(separators)
     return text
 
 

@@ -93,7 +93,8 @@ class TlsProtocols:
             except TlsProtocolsError as error:
                 problems.append(str(error))
         if problems:
-            raise TlsProtocolsError(f"{text!r}: {'; '.join(problems)}; the versions are {' '.join(_NAMES)}")
+            value = "" if elements == [text] else f"{text!r}: "
+            raise TlsProtocolsError(f"{value}{'; '.join(problems)}; the versions are {' '.join(_NAMES)}")
         versions = reading.allowed()
         if not versions:
             raise TlsProtocolsError(f"{text!r} allows no TLS version: {reading.why_nothing()}")
