@@ -329,7 +329,7 @@ def spelled(draw: st.DrawFn, elements: list[Element]) -> str:
     for action, name in elements:
         if action in ("floor", "ceiling") and draw(st.booleans()):
             name = draw(st.sampled_from(["", "0", "0x", "0x0", "+"])) + HEXADECIMAL[name]  # noqa: PLW2901
-        name = draw(st.sampled_from([str, str.lower, str.upper, str.swapcase]))(name)  # noqa: PLW2901
+        name = draw(st.sampled_from([name, name.lower(), name.upper(), name.swapcase()]))  # noqa: PLW2901
         text += {"include": "", "exclude": "!", "floor": ">=", "ceiling": "<="}[action] + name
         text += draw(separators)
     return text
