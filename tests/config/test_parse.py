@@ -260,9 +260,9 @@ class TestListeners:
     """Listeners, listens and peers."""
 
     def test_a_file_without_a_listener_is_refused(self) -> None:
-        assert only_problem(BACKEND).startswith(
-            "there is no listener: at least one is needed, [[stream_listener]]"
-        )
+        line = only_problem(BACKEND)
+        assert line.startswith("there is no listener: at least one is needed, ")
+        assert "[[stream_listener]]" in line
 
     @pytest.mark.parametrize("listen", ["", "listen = []"])
     def test_a_listener_needs_a_listen(self, listen: str) -> None:
