@@ -18,3 +18,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority whose files lie in a directory of their own."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests measured (``record_property``)."""
+    figures = [
+        (report.nodeid, name, value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+    ]
+    if figures:
+        terminalreporter.section("figures measured")
+    for nodeid, name, value in figures:
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        terminalreporter.write_line(f"{nodeid}: {name} = {shown}")

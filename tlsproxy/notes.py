@@ -127,6 +127,19 @@ class BackendFailed(SessionNote):
 
 
 @frozen(kw_only=True)
+class FrontReported(SessionNote):
+    """The protocol machine noticed something: an attack, a refusal."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "front_reported"
+    text: ClassVar[str] = "{what}: {detail}"
+
+    what: str
+    """One of :data:`tlsproxy.fronts.commands.Reported`."""
+    detail: str
+
+
+@frozen(kw_only=True)
 class SessionFault(SessionNote):
     """An exception that nobody expected ended this one session."""
 

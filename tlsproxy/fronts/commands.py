@@ -1,5 +1,7 @@
 """What a front asks for, in the imperative. The session carries commands out in order."""
 
+from typing import Literal
+
 from attrs import frozen
 
 
@@ -34,6 +36,65 @@ class FinishBackend:
 
 
 @frozen
+class DisconnectBackend:
+    """Close the connection to the backend in order, and forget it: no event comes from it any more.
+
+    :class:`ConnectBackend` may follow, at once or later.
+    """
+
+
+@frozen
+class PauseClient:
+    """Stop reading the client: the front holds enough of what it sent. Bytes on their way may still be delivered."""
+
+
+@frozen
+class ResumeClient:
+    """Read the client again."""
+
+
+Reported = Literal[
+    "auth_refused",
+    "backend_protocol_error",
+    "http_request",
+    "identity_refused",
+    "smuggling",
+    "starttls_injection",
+    "too_many_errors",
+    "xclient_refused",
+]
+"""What a front reports:
+
+``auth_refused``
+    The client said AUTH without the TLS that ``tls_auth_only`` and ``smtp_auth_tls_protocols`` ask for. Its password may
+    have gone over the wire in the clear.
+``backend_protocol_error``
+    The backend sent what is no reply, or one that nothing asked for.
+``http_request``
+    The client said an HTTP method.
+``identity_refused``
+    The backend can't be told who the client is, as its ``identity`` demands.
+``smuggling``
+    Bare newlines in a message, or in a command.
+``starttls_injection``
+    Plaintext behind STARTTLS.
+``too_many_errors``
+    The client was cut off for commands that the proxy refused, or that do no work.
+``xclient_refused``
+    The client tried XCLIENT, XFORWARD or their like.
+"""
+
+
+@frozen
+class Report:
+    """Something for the log, and for metrics by ``what``."""
+
+    what: Reported
+    detail: str
+    """For the log. Never holds credentials or content."""
+
+
+@frozen
 class Splice:
     """From now on bytes and ends run client to backend and back without the front, which gets no more events."""
 
@@ -46,4 +107,17 @@ class CloseSession:
     """For the session's last log line."""
 
 
-Command = StartTls | ConnectBackend | SendToClient | SendToBackend | FinishClient | FinishBackend | Splice | CloseSession
+Command = (
+    StartTls
+    | ConnectBackend
+    | DisconnectBackend
+    | SendToClient
+    | SendToBackend
+    | FinishClient
+    | FinishBackend
+    | PauseClient
+    | ResumeClient
+    | Report
+    | Splice
+    | CloseSession
+)

@@ -4,12 +4,20 @@ from attrs import frozen
 
 from tlsproxy.identity.client import ClientAddress, TlsFacts
 
+_UNNAMED = ClientAddress(None)
+
 
 @frozen
 class SessionOpened:
     """A client connected. The first event of every session."""
 
     client: ClientAddress
+    local: ClientAddress = _UNNAMED
+    """What it connected to."""
+    tls_available: bool = True
+    """StartTls can be carried out: there is a usable certificate, and the host has room for one more handshake."""
+    session: str = "0"
+    """Identifies the session in the log."""
 
 
 @frozen
@@ -51,6 +59,23 @@ class BackendFinished:
     """The backend sends no more; it may still receive."""
 
 
+@frozen
+class BackendLost:
+    """The connection to the backend was up, and was reset or failed."""
+
+    detail: str
+
+
+@frozen
+class IdleTimedOut:
+    """No byte moved either way for ``idle_timeout``."""
+
+
+@frozen
+class DrainRequested:
+    """The service is going to stop: the session should end as soon as nothing would be lost by it."""
+
+
 Event = (
     SessionOpened
     | TlsStarted
@@ -60,4 +85,7 @@ Event = (
     | BackendUnavailable
     | BackendDataReceived
     | BackendFinished
+    | BackendLost
+    | IdleTimedOut
+    | DrainRequested
 )

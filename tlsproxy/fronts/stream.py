@@ -8,13 +8,22 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from tlsproxy.fronts.commands import CloseSession, Command, ConnectBackend, FinishBackend, SendToBackend, Splice, StartTls
+from tlsproxy.fronts.commands import (
+    CloseSession,
+    Command,
+    ConnectBackend,
+    FinishBackend,
+    SendToBackend,
+    Splice,
+    StartTls,
+)
 from tlsproxy.fronts.events import (
     BackendConnected,
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
     Event,
+    IdleTimedOut,
     SessionOpened,
     TlsStarted,
 )
@@ -45,7 +54,9 @@ class StreamFront:
                 return self._spliced()
             case BackendUnavailable():
                 return [CloseSession("backend_unavailable")]
-            case _:
+            case IdleTimedOut():
+                return [CloseSession("idle_timeout")]
+            case _:  # raw bytes have no end that DrainRequested could wait for
                 return []
 
     def _spliced(self) -> list[Command]:

@@ -1,0 +1,67 @@
+"""The proxy as an operator runs it: a twistd process of its own, its log read as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.processes import Program
+
+
+class Proxy(Program):
+    """A running proxy. ``notes`` are its log lines."""
+
+    def __init__(self, config: Path, *, env: Mapping[str, str] | None = None) -> None:
+        twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
+        super().__init__([*twistd, "tlsproxy", "--config", config], env=env)
+
+    @classmethod
+    def start(cls, directory: Path, toml: str, *, env: Mapping[str, str] | None = None) -> Self:
+        """Start with the configuration ``toml`` and wait until it listens."""
+        config = directory / "tlsproxy.toml"
+        config.write_text('log_format = "json"\n' + toml)
+        proxy = cls(config, env=env)
+        try:
+            proxy.wait_for_output(r'"event": ?"listening"')
+        except BaseException:
+            proxy.stop()
+            raise
+        return proxy
+
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """Everything logged so far."""
+        return list(self._parsed())
+
+    def _parsed(self) -> Iterator[dict[str, Any]]:
+        for line in self.output.splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                yield json.loads(line)
+
+    def ports(self) -> list[int]:
+        """The TCP ports listened on, in the order of the configuration."""
+        return [
+            int(note["listen"].rpartition(":")[2])
+            for note in self.notes
+            if note["event"] == "listening" and not note["listen"].startswith(("unix:", "systemd:"))
+        ]
+
+    def wait_for_note(
+        self, event: str, *, after: int = 0, timeout: float = 10, **fields: Any
+    ) -> dict[str, Any]:
+        """Wait for a log line of ``event`` with these ``fields``, behind the first ``after`` lines of the log."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for note in self.notes[after:]:
+                if note["event"] == event and fields.items() <= note.items():
+                    return note
+            with self._changed:
+                if self._finished or not self._changed.wait(deadline - time.monotonic()):
+                    raise self._failure(f"no {event} with {fields} in the log")
+
+    def rss_kib(self) -> int:
+        """Resident memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))

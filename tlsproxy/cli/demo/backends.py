@@ -1,0 +1,47 @@
+"""Backends for the demonstration, in the proxy's own process and plaintext, as an old server would be."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twisted.internet.protocol import Factory
+from twisted.protocols.basic import LineOnlyReceiver
+
+from tlsproxy.config.addresses import UnixAddress
+from tlsproxy.config.model import Backend
+
+LINE_LIMIT: Final = 16 * 1024
+"""Bytes of a line that is echoed; a longer one ends the connection."""
+
+
+class Echo(LineOnlyReceiver):
+    """Greets, and says every line back."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = LINE_LIMIT
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        greeting = b"tlsproxy demo backend: plaintext on this side, what you type comes back"
+        self.sendLine(greeting)  # type: ignore[no-untyped-call]
+
+    def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        self.sendLine(line)  # type: ignore[no-untyped-call]
+
+
+BACKENDS: Final = {"echo": Echo}
+"""Protocols by the name of the backend, ``[backend.NAME]``, whose place they take."""
+
+
+def start_backends(reactor: Any, backends: Mapping[str, Backend]) -> None:
+    """Start those of the configuration's backends that the demonstration has, where the configuration expects them.
+
+    :raises twisted.internet.error.CannotListenError: An address is in use.
+    """
+    for name, backend in backends.items():
+        if name not in BACKENDS:
+            continue
+        factory = Factory.forProtocol(BACKENDS[name])
+        server = backend.servers[0]
+        if isinstance(server, UnixAddress):
+            reactor.listenUNIX(server.path, factory)
+        else:
+            reactor.listenTCP(server.port, factory, interface=server.host)

@@ -1,0 +1,329 @@
+"""One of the two connections of a session: a transport, the TLS engine on it, and how it ends.
+
+A leg ends in one of three ways. *Finished*: no more is written (close_notify, FIN), reading goes on; when both directions
+have finished the socket is closed. *Closed*: finished, and what still comes in is drained for a moment and thrown away,
+because a socket closed with unread input resets the connection and the peer loses the last bytes written to it (RFC 1122
+§4.2.2.13, RFC 9293 §3.6.1). *Aborted*: reset, buffers thrown away.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tlsproxy.errors import TlsError
+from tlsproxy.net.transport import Transport
+from tlsproxy.tls.engine import Engine
+
+DRAIN_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes thrown away after a close: a peer may have a receive window's worth in flight (Linux: 6 MiB at most by default)."""
+
+
+class LegOwner(Protocol):
+    """Who is told what happens on a leg."""
+
+    def leg_connected(self, leg: "Leg") -> None:
+        """The connection is up. The first call."""
+
+    def leg_established(self, leg: "Leg") -> None:
+        """The TLS handshake is done."""
+
+    def leg_refused(self, leg: "Leg", error: TlsError) -> None:
+        """TLS has to end; the alert is on its way."""
+
+    def leg_finished(self, leg: "Leg") -> None:
+        """The peer sends no more. Told once."""
+
+    def leg_lost(self, leg: "Leg") -> None:
+        """The connection is gone. The last call."""
+
+    def leg_faulted(self, leg: "Leg", failure: Failure) -> None:
+        """An exception that nobody expected."""
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class Leg:
+    """A connection of a session, plaintext or TLS. As a producer it stands for what the peer sends.
+
+    :ivar deliver: Takes the plaintext that the peer sent.
+    :ivar received: Plaintext bytes from the peer.
+    :ivar sent: Plaintext bytes to the peer.
+    :ivar read_finished: The peer sends no more.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_close_deadline",
+        "_closing",
+        "_drain_timeout",
+        "_drained",
+        "_fin_sent",
+        "_heard_tls",
+        "_owner",
+        "_pauses",
+        "_receive",
+        "_tcp_read_finished",
+        "_write_finished",
+        "deliver",
+        "engine",
+        "lost",
+        "read_finished",
+        "received",
+        "sent",
+        "transport",
+    )
+
+    PAUSED_BY_CONSUMER: Final = 1
+    """The other leg's write buffer is full."""
+    PAUSED_BY_CONNECTING: Final = 2
+    """The other leg isn't up yet."""
+    PAUSED_BY_FRONT: Final = 4
+    """The front holds enough."""
+
+    def __init__(self, owner: LegOwner, clock: IReactorTime, deliver: Callable[[bytes], None]) -> None:
+        self._owner = owner
+        self._clock = clock
+        self.deliver = deliver
+        self.transport: Transport | None = None
+        self.engine: Engine | None = None
+        self.received = 0
+        self.sent = 0
+        self.read_finished = False
+        self.lost = False
+        self._receive: Callable[[bytes], None] = self._receive_plain
+        self._tcp_read_finished = False
+        self._write_finished = False
+        self._closing = False
+        self._close_deadline: IDelayedCall | None = None
+        self._drain_timeout = 0.0
+        self._drained = 0
+        self._fin_sent = False
+        self._heard_tls = False
+        self._pauses = 0
+
+    # What the owner asks for
+
+    def start_tls(self, engine: Engine) -> None:
+        """From here on bytes are TLS records. Whatever the peer sent before must have been dealt with."""
+        self.engine = engine
+        self._receive = self._receive_handshake
+        engine.start_handshake()
+        self._flush(engine)
+
+    def send(self, data: bytes) -> None:
+        """Send plaintext. Nothing is sent once the leg has finished."""
+        if self._write_finished or self.transport is None:
+            return
+        self.sent += len(data)
+        engine = self.engine
+        if engine is None:
+            self.transport.write(data)
+        else:
+            engine.send(data)
+            self.transport.write(engine.bytes_to_send())
+
+    def finish(self, *, close_notify: bool = True) -> None:
+        """Send no more: what was sent, then close_notify, then FIN. Reading goes on.
+
+        :param close_notify: False leaves it out, so that the peer can tell truncation from an end (RFC 8446 §6.1).
+        """
+        if self._write_finished or self.transport is None:
+            return
+        self._write_finished = True
+        if self.engine is not None and close_notify:
+            self.engine.close_write()
+            self._flush(self.engine)
+        self.transport.unregisterProducer()
+        if self._tcp_read_finished:
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def close(self, *, flush_timeout: float, drain_timeout: float, close_notify: bool = True) -> None:
+        """Finish, drain what still comes, and close the socket.
+
+        :param flush_timeout: Seconds for the peer to take what was sent; then the connection is aborted.
+        :param drain_timeout: Seconds from our FIN until the peer must have closed as well.
+        """
+        if self._closing or self.lost or self.transport is None:
+            return
+        self._closing = True
+        self._receive = self._drain
+        self._drain_timeout = drain_timeout
+        self._pauses = 0
+        if not self._tcp_read_finished:
+            self.transport.resumeProducing()
+        if self._fin_sent:
+            self._await_peer()
+        else:
+            self._close_deadline = self._clock.callLater(flush_timeout, self.abort)
+            self.finish(close_notify=close_notify)
+
+    def _await_peer(self) -> None:
+        """All bytes are with the kernel: closing the socket doesn't lose them, unread input would."""
+        if self._close_deadline is not None and self._close_deadline.active():
+            self._close_deadline.cancel()
+        if self.transport is None or self.lost:
+            return
+        if self._tcp_read_finished:
+            self.transport.loseConnection()
+        else:
+            self._close_deadline = self._clock.callLater(self._drain_timeout, self.transport.loseConnection)
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self._closing = True
+        if self.transport is not None and not self.lost:
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+
+    def be_fed_by(self, producer: "Leg | None") -> None:
+        """Let the fill of this leg's write buffer pause and resume ``producer``. None: nobody."""
+        if self.transport is None or self.lost:
+            return
+        self.transport.unregisterProducer()
+        if producer is not None and not self._write_finished:
+            self.transport.registerProducer(producer, True)
+
+    def pause(self, cause: int) -> None:
+        """Stop reading for one of the ``PAUSED_BY`` causes: until :meth:`resume` was called for each that there is."""
+        if not self._pauses and not self._closing and self._readable():
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+        self._pauses |= cause
+
+    def resume(self, cause: int) -> None:
+        """Read again, unless there is another cause to wait."""
+        was_paused = self._pauses
+        self._pauses &= ~cause
+        if was_paused and not self._pauses and self._readable():
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    # IPushProducer: called by the transport that this leg produces for
+
+    def pauseProducing(self) -> None:
+        self.pause(self.PAUSED_BY_CONSUMER)
+
+    def resumeProducing(self) -> None:
+        self.resume(self.PAUSED_BY_CONSUMER)
+
+    def stopProducing(self) -> None:
+        """The consumer is gone; its own leg tells the owner."""
+
+    def _readable(self) -> bool:
+        return self.transport is not None and not self.lost and not self._tcp_read_finished
+
+    # IProtocol and IHalfCloseableProtocol: called by the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        # Nagle's algorithm would hold back a reply until the last one was acknowledged. A Unix socket has none.
+        set_no_delay = getattr(transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        try:
+            self._owner.leg_connected(self)
+        except Exception:  # noqa: BLE001 - a fault ends this session, not the process
+            self._owner.leg_faulted(self, Failure())
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            self._receive(data)
+        except TlsError as error:
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - as above
+            self._owner.leg_faulted(self, Failure())
+
+    def readConnectionLost(self) -> None:
+        try:
+            self._finish_reading()
+        except TlsError as error:
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - as above
+            self._owner.leg_faulted(self, Failure())
+
+    def writeConnectionLost(self) -> None:
+        """All that was sent is with the kernel, and our FIN."""
+        self._fin_sent = True
+        if self._closing or self._tcp_read_finished:
+            self._await_peer()
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - Twisted's signature
+        self.lost = True
+        if self._close_deadline is not None and self._close_deadline.active():
+            self._close_deadline.cancel()
+        self._owner.leg_lost(self)
+
+    def _finish_reading(self) -> None:
+        self._tcp_read_finished = True
+        if not self._closing:
+            # Who says nothing before its FIN (a balancer's health check) didn't fail at TLS.
+            if self.engine is not None and self._heard_tls:
+                self.engine.receive_eof()
+            self._tell_finished()
+        # Last: Twisted may close the socket, and tell that it is lost, within this call.
+        if self._write_finished and self.transport is not None and not self.lost:
+            self.transport.loseConnection()
+
+    # Receiving: one method for each phase of a leg
+
+    def _receive_plain(self, data: bytes) -> None:
+        self.received += len(data)
+        self.deliver(data)
+
+    def _receive_handshake(self, data: bytes) -> None:
+        engine = self.engine
+        assert engine is not None  # noqa: S101 - start_tls set it
+        self._heard_tls = True
+        plaintext = engine.receive(data, self._clock.seconds())
+        self._flush(engine)
+        if engine.established:
+            self._receive = self._receive_tls
+            self._owner.leg_established(self)
+            self._take(engine, plaintext)
+
+    def _receive_tls(self, data: bytes) -> None:
+        engine = self.engine
+        assert engine is not None  # noqa: S101 - start_tls set it
+        plaintext = engine.receive(data, self._clock.seconds())
+        self._flush(engine)
+        self._take(engine, plaintext)
+
+    def _take(self, engine: Engine, plaintext: bytes) -> None:
+        if self._closing:
+            return
+        if plaintext:
+            self.received += len(plaintext)
+            self.deliver(plaintext)
+        if engine.peer_closed:
+            self._tell_finished()
+
+    def _drain(self, data: bytes) -> None:
+        self._drained += len(data)
+        if self._drained > DRAIN_LIMIT:
+            self.abort()
+
+    def _flush(self, engine: Engine) -> None:
+        data = engine.bytes_to_send()
+        if data and self.transport is not None and not self.lost:
+            self.transport.write(data)
+
+    def _refuse(self, error: TlsError) -> None:
+        if self.engine is not None:
+            self._flush(self.engine)
+        self._owner.leg_refused(self, error)
+
+    def _tell_finished(self) -> None:
+        if not self.read_finished and not self._closing:
+            self.read_finished = True
+            self._owner.leg_finished(self)

@@ -1,0 +1,509 @@
+"""One client connection and the backend connection that serves it.
+
+The session owns two legs and a front. It turns what happens on the legs into the front's events and carries out the
+commands that come back; once the front says :class:`~tlsproxy.fronts.commands.Splice`, bytes run from leg to leg. It knows
+no protocol: every kind of listener runs on this one class.
+
+How a session ends: the first cause is its reason, for the log. After an end in order both legs close as
+:mod:`tlsproxy.net.leg` says. When a leg is reset, the other learns that too: the backend is reset, unless the client had
+finished sending, and the client gets no close_notify, so that it can tell that something is missing.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, ClassVar, Final
+
+from attrs import frozen
+from twisted.internet.interfaces import IConnector, IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from tlsproxy.config.settings import Settings
+from tlsproxy.errors import KeyUpdateLimitExceeded, RenegotiationRefused, TlsError
+from tlsproxy.fronts import Kind
+from tlsproxy.fronts.commands import (
+    CloseSession,
+    Command,
+    ConnectBackend,
+    DisconnectBackend,
+    FinishBackend,
+    FinishClient,
+    PauseClient,
+    Report,
+    ResumeClient,
+    SendToBackend,
+    SendToClient,
+    Splice,
+    StartTls,
+)
+from tlsproxy.fronts.events import (
+    BackendConnected,
+    BackendDataReceived,
+    BackendFinished,
+    BackendLost,
+    BackendUnavailable,
+    ClientDataReceived,
+    ClientFinished,
+    DrainRequested,
+    Event,
+    IdleTimedOut,
+    SessionOpened,
+    TlsStarted,
+)
+from tlsproxy.identity.client import ClientAddress
+from tlsproxy.net.addresses import endpoint_address
+from tlsproxy.net.backend import BackendConnector
+from tlsproxy.net.leg import Leg
+from tlsproxy.notes import (
+    BackendFailed,
+    FrontReported,
+    KeyUpdateLimitHit,
+    Notify,
+    RenegotiationAttempted,
+    SessionEnded,
+    SessionFault,
+    SessionStarted,
+    TlsEstablished,
+    TlsRefused,
+)
+from tlsproxy.policy.handshakes import HandshakePolicy, Outcome
+from tlsproxy.tls.contexts import ServerContext
+from tlsproxy.tls.engine import Engine
+
+IDLE_CHECKS: Final = 4
+"""Looks at the byte counts within one ``idle_timeout``: instead of a timer reset at every chunk."""
+
+_numbers = count(1)
+
+
+def _discard(_data: bytes) -> None:
+    """Takes what comes from a connection that nobody listens to any more."""
+
+
+@frozen(eq=False)
+class SessionPlan:
+    """What a session's settings come to: made once for each distinct settings, not per session."""
+
+    settings: Settings
+    handshakes: HandshakePolicy
+    context: ServerContext
+
+
+@frozen(eq=False)
+class SessionHost:
+    """What the sessions of one listen share."""
+
+    listen: str
+    """The listen's address, as configured."""
+    kind: Kind
+    connector: BackendConnector
+    clock: IReactorTime
+    notify: Notify
+    opened: Callable[["Session"], None]
+    ended: Callable[["Session"], None]
+
+
+class Session:
+    """A session, from accept until both sockets are closed. Owner of its legs (:class:`~tlsproxy.net.leg.LegOwner`)."""
+
+    __slots__ = (
+        "_address",
+        "_backend",
+        "_connected",
+        "_connector",
+        "_dispatching",
+        "_events",
+        "_front",
+        "_handshake_timer",
+        "_host",
+        "_idle_checks",
+        "_idle_timer",
+        "_local",
+        "_moved",
+        "_plan",
+        "_reason",
+        "_spliced",
+        "_started",
+        "client",
+        "identifier",
+    )
+
+    def __init__(
+        self, host: SessionHost, plan: SessionPlan, address: ClientAddress, local: ClientAddress | None = None
+    ) -> None:
+        """
+        :param address: Where the client connects from.
+        :param local: What it connected to, where that isn't the connection's own address.
+        """
+        self._host = host
+        self._plan = plan
+        self._address = address
+        self._local = local
+        self.identifier = f"{next(_numbers):x}"
+        self._front = host.kind.front()
+        self.client = Leg(self, host.clock, self._client_data)
+        self._backend: Leg | None = None
+        self._connected = False
+        self._connector: IConnector | None = None
+        self._events: deque[Event] = deque()
+        self._dispatching = False
+        self._spliced = False
+        self._reason: str | None = None
+        self._started = 0.0
+        self._handshake_timer: IDelayedCall | None = None
+        self._idle_timer: IDelayedCall | None = None
+        self._idle_checks = 0
+        self._moved = 0
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds that each phase of an end in order may take."""
+        return self._plan.settings.close_timeout
+
+    # Ends
+
+    def close(self, reason: str) -> None:
+        """End both connections in order. The first reason given stays."""
+        if self._end(reason):
+            self._close_legs(flush_timeout=self._plan.settings.close_timeout)
+
+    def drain(self) -> None:
+        """End as soon as nothing would be lost by it, as far as the front can tell: a spliced session goes on."""
+        if not self._spliced:
+            self._handle(DrainRequested())
+
+    def abort(self, reason: str) -> None:
+        """Reset both connections."""
+        self._end(reason)
+        self.client.abort()
+        if self._backend is not None:
+            self._backend.abort()
+
+    def _end(self, reason: str) -> bool:
+        """Note why the session ends. False: it is ending already."""
+        if self._reason is not None:
+            return False
+        self._reason = reason
+        self._cancel_timers()
+        if self._connector is not None:
+            self._connector.disconnect()
+            self._connector = None
+        return True
+
+    def _close_legs(self, *, flush_timeout: float, close_notify: bool = True) -> None:
+        drain_timeout = self._plan.settings.close_timeout
+        self.client.close(flush_timeout=flush_timeout, drain_timeout=drain_timeout, close_notify=close_notify)
+        if self._backend is not None:
+            self._backend.close(flush_timeout=flush_timeout, drain_timeout=drain_timeout)
+
+    # Events: from the legs to the front
+
+    def _handle(self, event: Event) -> None:
+        """Give an event to the front and carry out its commands; events that this causes wait for their turn."""
+        self._events.append(event)
+        if self._dispatching:
+            return
+        self._dispatching = True
+        try:
+            while self._events and self._reason is None:
+                for command in self._front.handle(self._events.popleft()):
+                    self._carry_out[type(command)](self, command)
+        except Exception:  # noqa: BLE001 - a fault ends this session, not the process
+            self._fault(Failure())
+        finally:
+            self._dispatching = False
+
+    def _client_data(self, data: bytes) -> None:
+        self._handle(ClientDataReceived(data))
+
+    def _backend_data(self, data: bytes) -> None:
+        self._handle(BackendDataReceived(data))
+
+    def leg_connected(self, leg: Leg) -> None:
+        """See :class:`~tlsproxy.net.leg.LegOwner`, as for all ``leg_`` methods."""
+        if leg is self.client:
+            self._open()
+            return
+        self._connector = None
+        if leg is not self._backend or self._reason is not None:
+            leg.abort()
+            return
+        self._connected = True
+        self.client.be_fed_by(leg)
+        leg.be_fed_by(self.client)
+        self._handle(BackendConnected())
+        self.client.resume(Leg.PAUSED_BY_CONNECTING)
+
+    def _open(self) -> None:
+        host, settings = self._host, self._plan.settings
+        self._started = host.clock.seconds()
+        self._idle_timer = host.clock.callLater(settings.idle_timeout / IDLE_CHECKS, self._check_idle)
+        host.opened(self)
+        host.notify(SessionStarted(**self._context(), kind=host.kind.name))
+        local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
+        self._handle(SessionOpened(self._address, local, session=self.identifier))
+
+    def leg_established(self, leg: Leg) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
+        facts = leg.engine.facts if leg.engine is not None else None
+        assert facts is not None  # noqa: S101 - an established engine has facts
+        self._host.notify(
+            TlsEstablished(
+                **self._context(),
+                version=facts.version,
+                cipher=facts.cipher,
+                cipher_bits=facts.cipher_bits,
+                group=facts.group,
+                server_name=facts.server_name,
+                alpn=facts.alpn,
+                resumed=facts.resumed,
+                client_subject=facts.client_subject,
+                client_verified=facts.client_verified if facts.client_subject is not None else None,
+            )
+        )
+        self._handle(TlsStarted(facts))
+
+    def leg_finished(self, leg: Leg) -> None:
+        if self._spliced:
+            self._finish_other(leg)
+        elif leg is self._backend:
+            self._handle(BackendFinished())
+        elif leg is not self.client:
+            return  # one that the front has let go
+        elif leg.engine is not None and not leg.engine.established:
+            self.close("client_closed")
+        else:
+            self._handle(ClientFinished())
+
+    def _finish_other(self, leg: Leg) -> None:
+        """A half-close runs through; with the second the session is over, and each side may take what it was sent."""
+        other = self._backend if leg is self.client else self.client
+        if other is not None:
+            other.finish()
+            if other.read_finished and self._end(self._ended_by(other)):
+                self._close_legs(flush_timeout=self._plan.settings.idle_timeout)
+
+    def _ended_by(self, first: Leg) -> str:
+        if first is not self.client:
+            return "backend_closed"
+        engine = first.engine
+        return "client_truncated" if engine is not None and engine.truncated else "client_closed"
+
+    def leg_lost(self, leg: Leg) -> None:
+        if self._reason is None and leg in (self.client, self._backend):
+            self._lost(leg)
+        backend = self._backend
+        if self.client.lost and (backend is None or backend.lost or backend.transport is None):
+            self._finished()
+
+    def _lost(self, leg: Leg) -> None:
+        """A leg was reset. Whoever had finished sending before is still delivered, in order."""
+        finished = leg.read_finished
+        if leg is self._backend and not self._spliced:
+            self._backend = None
+            self._handle(BackendLost("the backend reset the connection"))
+            return
+        self._end(f"{self._name(leg)}_{'closed' if finished else 'lost'}")
+        if leg is self.client and not finished and self._backend is not None:
+            self._backend.abort()
+        else:
+            self._close_legs(flush_timeout=self._plan.settings.idle_timeout, close_notify=finished)
+
+    def leg_refused(self, leg: Leg, error: TlsError) -> None:
+        if isinstance(error, KeyUpdateLimitExceeded):
+            limit = self._plan.handshakes.key_update_limit
+            self._host.notify(KeyUpdateLimitHit(**self._context(), limit=limit, leg=self._name(leg)))
+        elif not isinstance(error, RenegotiationRefused):  # noted when it was attempted
+            self._note_refusal(error.reason, str(error))
+        self.close(error.reason)
+
+    def leg_faulted(self, leg: Leg, failure: Failure) -> None:  # noqa: ARG002 - the session ends, whichever leg it was
+        self._fault(failure)
+
+    def _fault(self, failure: Failure) -> None:
+        self._host.notify(
+            SessionFault(
+                **self._context(), detail=failure.getErrorMessage(), traceback=failure.getTraceback()
+            )
+        )
+        self.abort("internal_error")
+
+    # Commands: from the front to the legs
+
+    def _start_tls(self, _command: StartTls) -> None:
+        plan = self._plan
+        self._handshake_timer = self._host.clock.callLater(
+            plan.settings.handshake_timeout, self._handshake_timed_out
+        )
+        self.client.start_tls(
+            Engine(
+                plan.context.new_connection(),
+                protocols=plan.settings.tls_protocols,
+                policy=plan.handshakes,
+                on_renegotiation=self._renegotiation_attempted,
+            )
+        )
+
+    def _connect_backend(self, _command: ConnectBackend) -> None:
+        self.client.pause(Leg.PAUSED_BY_CONNECTING)
+        self._backend = Leg(self, self._host.clock, self._backend_data)
+        self._connector = self._host.connector.connect(self._backend, self._backend_failed)
+
+    def _backend_failed(self, detail: str) -> None:
+        if self._reason is not None:
+            return
+        connector = self._host.connector
+        self._connector = None
+        self._backend = None
+        self._host.notify(
+            BackendFailed(
+                **self._context(), backend=connector.backend.name, server=str(connector.server), detail=detail
+            )
+        )
+        self._handle(BackendUnavailable(detail))
+        self.client.resume(Leg.PAUSED_BY_CONNECTING)
+
+    def _disconnect_backend(self, _command: DisconnectBackend) -> None:
+        """The leg ends by itself; what it still tells is no longer heard."""
+        backend, self._backend = self._backend, None
+        if self._connector is not None:
+            self._connector.disconnect()
+            self._connector = None
+        if backend is None:
+            return
+        self.client.be_fed_by(None)
+        self.client.resume(Leg.PAUSED_BY_CONSUMER)
+        backend.deliver = _discard
+        timeout = self._plan.settings.close_timeout
+        backend.close(flush_timeout=timeout, drain_timeout=timeout)
+
+    def _pause_client(self, _command: PauseClient) -> None:
+        self.client.pause(Leg.PAUSED_BY_FRONT)
+
+    def _resume_client(self, _command: ResumeClient) -> None:
+        self.client.resume(Leg.PAUSED_BY_FRONT)
+
+    def _report(self, command: Report) -> None:
+        self._host.notify(FrontReported(**self._context(), what=command.what, detail=command.detail))
+
+    def _send_to_client(self, command: SendToClient) -> None:
+        self.client.send(command.data)
+
+    def _send_to_backend(self, command: SendToBackend) -> None:
+        if self._backend is not None:
+            self._backend.send(command.data)
+
+    def _finish_client(self, _command: FinishClient) -> None:
+        self.client.finish()
+
+    def _finish_backend(self, _command: FinishBackend) -> None:
+        if self._backend is not None:
+            self._backend.finish()
+
+    def _splice(self, _command: Splice) -> None:
+        backend = self._backend
+        assert backend is not None  # noqa: S101 - a front splices what it has connected
+        self._spliced = True
+        self.client.deliver = backend.send
+        backend.deliver = self.client.send
+
+    def _close_session(self, command: CloseSession) -> None:
+        self.close(command.reason)
+
+    _carry_out: ClassVar[Mapping[type[Command], Callable[["Session", Any], None]]] = {
+        StartTls: _start_tls,
+        ConnectBackend: _connect_backend,
+        DisconnectBackend: _disconnect_backend,
+        PauseClient: _pause_client,
+        ResumeClient: _resume_client,
+        Report: _report,
+        SendToClient: _send_to_client,
+        SendToBackend: _send_to_backend,
+        FinishClient: _finish_client,
+        FinishBackend: _finish_backend,
+        Splice: _splice,
+        CloseSession: _close_session,
+    }
+
+    # Time
+
+    def _handshake_timed_out(self) -> None:
+        self._handshake_timer = None
+        timeout = self._plan.settings.handshake_timeout
+        self._note_refusal("handshake_timeout", f"no TLS handshake within {timeout:g} s")
+        self.close("handshake_timeout")
+
+    def _check_idle(self) -> None:
+        moved = self.client.received + self.client.sent
+        self._idle_checks = 0 if moved != self._moved else self._idle_checks + 1
+        self._moved = moved
+        self._idle_timer = None
+        if self._idle_checks >= IDLE_CHECKS:
+            self._idle_timed_out()
+        else:
+            interval = self._plan.settings.idle_timeout / IDLE_CHECKS
+            self._idle_timer = self._host.clock.callLater(interval, self._check_idle)
+
+    def _idle_timed_out(self) -> None:
+        """The front may have a last word to say; none of them goes on."""
+        if not self._spliced:
+            self._handle(IdleTimedOut())
+        self.close("idle_timeout")
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._handshake_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        self._handshake_timer = self._idle_timer = None
+
+    # Notes
+
+    def _context(self) -> dict[str, str]:
+        return {"session": self.identifier, "client": str(self._address), "listen": self._host.listen}
+
+    def _name(self, leg: Leg) -> str:
+        return "client" if leg is self.client else "backend"
+
+    def _renegotiation_attempted(self, attempt: int, outcome: Outcome) -> None:
+        self._host.notify(
+            RenegotiationAttempted(**self._context(), attempt=attempt, outcome=outcome.value, leg="client")
+        )
+
+    def _note_refusal(self, reason: str, detail: str) -> None:
+        engine = self.client.engine
+        self._host.notify(
+            TlsRefused(
+                **self._context(),
+                reason=reason,
+                detail=detail,
+                offered_versions=engine.offered_versions if engine is not None else None,
+                server_name=engine.offered_server_name if engine is not None else None,
+            )
+        )
+
+    def _finished(self) -> None:
+        """Both sockets are closed."""
+        self._host.ended(self)
+        engine, connector = self.client.engine, self._host.connector
+        facts = engine.facts if engine is not None else None
+        connected = self._connected
+        self._host.notify(
+            SessionEnded(
+                **self._context(),
+                kind=self._host.kind.name,
+                reason=self._reason or "closed",
+                duration=self._host.clock.seconds() - self._started,
+                bytes_from_client=self.client.received,
+                bytes_to_client=self.client.sent,
+                backend=connector.backend.name if connected else None,
+                server=str(connector.server) if connected else None,
+                version=facts.version if facts is not None else None,
+                cipher=facts.cipher if facts is not None else None,
+                group=facts.group if facts is not None else None,
+                server_name=facts.server_name if facts is not None else None,
+                renegotiations=engine.renegotiations if engine is not None else 0,
+                key_updates=engine.key_updates if engine is not None else 0,
+            )
+        )

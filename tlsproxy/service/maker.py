@@ -1,0 +1,38 @@
+"""``twistd tlsproxy``: the command line of the plugin, and the service it makes."""
+
+from typing import Any, ClassVar
+
+from twisted.python import usage
+
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.ops.logging import twistd_observer
+from tlsproxy.service.prepare import prepare
+from tlsproxy.service.service import ProxyService
+
+
+class Options(usage.Options):
+    """Options after ``twistd tlsproxy``."""
+
+    synopsis = "[twistd options] tlsproxy --config FILE"
+    longdesc = "TLS-terminating proxy for mail servers too old to be given modern TLS."
+    optParameters: ClassVar[list[list[Any]]] = [
+        ["config", "c", "/etc/tlsproxy/tlsproxy.toml", "Configuration file (TOML)."],
+    ]
+
+
+def makeService(options: Options) -> ProxyService:
+    """Make the service for ``twistd``. Files are read here, before privileges are given up.
+
+    :raises SystemExit: The configuration can't be used; every problem is told on standard error.
+    """
+    # Imported late: importing a reactor installs it, and twistd's --reactor has to come first.
+    from twisted.internet import reactor
+
+    try:
+        prepared = prepare(options["config"])
+    except ConfigurationError as error:
+        lines = [f"error: {problem}" for problem in error.problems]
+        raise SystemExit("\n".join(["tlsproxy: the configuration can't be used", *lines])) from None
+    log_format = prepared.configuration.log_format
+    observer = twistd_observer(log_format, options.parent or {})
+    return ProxyService(prepared, reactor=reactor, log_observer=observer)

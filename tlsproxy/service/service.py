@@ -1,0 +1,165 @@
+"""The proxy as a Twisted service: opens the sockets, accepts, and ends in order.
+
+Sockets are opened in ``privilegedStartService``, before twistd gives up its privileges, and accepted on in
+``startService``, after.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
+
+from tlsproxy import __version__
+from tlsproxy.config.model import Configuration
+from tlsproxy.net.backend import BackendConnector
+from tlsproxy.net.listener import Listener
+from tlsproxy.net.session import Session
+from tlsproxy.notes import ConfigurationWarned, ListenOpened, Note, Notify, ServiceStarted, ServiceStopped
+from tlsproxy.ops.logging import attach, publish_notes
+from tlsproxy.ops.metrics import Metrics, metrics_site
+from tlsproxy.service.activation import activated_sockets
+from tlsproxy.service.notify import notify as tell_manager
+from tlsproxy.service.prepare import Prepared, PreparedListen
+from tlsproxy.service.sockets import ListeningSocket, open_sockets
+from tlsproxy.tls.contexts import library_version
+
+SESSIONS_END: Final = 1.0
+"""Seconds beyond the longest ``close_timeout`` after which sessions that still haven't ended are reset at a stop."""
+
+
+class ProxyService(Service):
+    """A prepared configuration at work.
+
+    :ivar listening: Addresses listened on, in the order of the configuration, with real port numbers; once started.
+    """
+
+    def __init__(self, prepared: Prepared, *, reactor: Any, log_observer: Any = None) -> None:
+        self.listening: tuple[str, ...] = ()
+        self._prepared = prepared
+        self._reactor = reactor
+        self._log_observer = log_observer
+        self._metrics = Metrics()
+        self._log = publish_notes()
+        self._sockets: list[list[ListeningSocket]] = []
+        self._ports: list[IListeningPort] = []
+        self._listeners: list[Listener] = []
+        self._emptied: Deferred[None] | None = None
+
+    @property
+    def notify(self) -> Notify:
+        """Where this service's notes go: to the log and to the metrics."""
+        return self._take_note
+
+    def _take_note(self, note: Note) -> None:
+        self._metrics.take(note)
+        self._log(note)
+
+    # Start
+
+    def setServiceParent(self, parent: Any) -> None:
+        """As in ``Service``; twistd's log becomes ours, whose lines are of the configured form."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if self._log_observer is not None:
+            attach(parent, self._log_observer)
+
+    def privilegedStartService(self) -> None:
+        """Open the sockets, while ports below 1024 may still be had.
+
+        :raises ListenError: One can't be opened.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if not self._sockets:
+            listens = [prepared.listen for prepared in self._prepared.listens]
+            self._sockets = open_sockets(listens, activated_sockets())
+
+    def startService(self) -> None:
+        """Accept connections."""
+        if not self._sockets:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        configuration = self._prepared.configuration
+        self._take_note(
+            ServiceStarted(version=__version__, tls_library=library_version(), config=configuration.source)
+        )
+        for problem in self._prepared.warnings:
+            self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
+        for prepared, sockets in zip(self._prepared.listens, self._sockets, strict=True):
+            for opened in sockets:
+                self._accept(prepared, opened)
+        self._serve_metrics(configuration)
+        self.listening = tuple(opened.name for sockets in self._sockets for opened in sockets)
+        tell_manager(ready=True, status=f"listening on {', '.join(self.listening)}")
+
+    def _accept(self, prepared: PreparedListen, opened: ListeningSocket) -> None:
+        listener = Listener(
+            name=opened.name,
+            kind=prepared.kind,
+            resolver=prepared.resolver,
+            contexts=self._prepared.contexts,
+            connector=BackendConnector(prepared.backend, self._reactor),
+            clock=self._reactor,
+            notify=self._take_note,
+            on_empty=self._listener_emptied,
+        )
+        self._listeners.append(listener)
+        sock = opened.opened
+        self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
+        settings = prepared.resolver.settings_for(None)
+        self._take_note(
+            ListenOpened(
+                listen=opened.name, kind=prepared.kind.name, tls_protocols=str(settings.tls_protocols)
+            )
+        )
+
+    def _serve_metrics(self, configuration: Configuration) -> None:
+        address = configuration.metrics_listen
+        if address is not None:
+            site = metrics_site(self._metrics)
+            self._ports.append(self._reactor.listenTCP(address.port, site, interface=address.host))
+
+    # Stop
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, end all sessions in order, and reset those that take too long about it.
+
+        :returns: Fires when nothing is left.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        tell_manager(stopping=True)
+        for sockets in self._sockets:
+            for opened in sockets:
+                opened.close()
+        stopped = [port.stopListening() for port in self._ports]
+        cut = list(self._sessions())
+        for session in cut:
+            session.close("shutdown")
+        waiting = DeferredList([*filter(None, stopped), self._until_empty()])
+        return waiting.addCallback(lambda _: self._take_note(ServiceStopped(sessions_cut=len(cut))))
+
+    def _sessions(self) -> Iterable[Session]:
+        return (session for listener in self._listeners for session in listener.sessions)
+
+    def _until_empty(self) -> Deferred[None]:
+        emptied: Deferred[None] = Deferred()
+        self._emptied = emptied
+        self._listener_emptied()
+        if not emptied.called:
+            longest = max(session.close_timeout for session in self._sessions())
+            deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
+            emptied.addCallback(lambda _: deadline.cancel() if deadline.active() else None)
+        return emptied
+
+    def _reset_sessions(self) -> None:
+        for session in list(self._sessions()):
+            session.abort("shutdown")
+
+    def _listener_emptied(self) -> None:
+        emptied = self._emptied
+        if (
+            emptied is not None
+            and not emptied.called
+            and not any(listener.sessions for listener in self._listeners)
+        ):
+            emptied.callback(None)
