@@ -40,7 +40,7 @@ OPTIONS_TOO = "the options of sessions"
             TOP,
             "streams_listener",
             [{}],
-            'is no kind of listener; there is [[stream_listener]] (did you mean "stream_listener"?)',
+            f'is no kind of listener; there is {EVERY_KIND} (did you mean "stream_listener"?)',
         ),
         (TOP, "servers", [], "isn't valid at the top of the file: it belongs in [backend.NAME]"),
         (TOP, "listen", [{}], "isn't valid at the top of the file: it belongs in [[KIND_listener]]"),
