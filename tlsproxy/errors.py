@@ -81,3 +81,11 @@ class XclientError(TlsproxyError):
 
     reason = "xclient_error"
     """Stable word for logs and metrics."""
+
+
+class OptionsError(TlsproxyError):
+    """Options can't be put into force. Carries every problem found: the option's name, and what is wrong with it."""
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("\n".join(f"{option}: {message}" for option, message in problems))
+        self.problems = problems
