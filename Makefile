@@ -1,15 +1,17 @@
-# make run    the proxy in front of demo backends, with commands to try against it
-# make test   every test that this machine can run
-# make lint   style and types
-# make docs   the parts of docs/ that follow from the code
-# make clean  back to a fresh checkout
+# make run          the proxy in front of demo backends, with commands to try against it
+# make test         every test that this machine can run
+# make test-oldest  those that need no other programs, with the oldest libraries that setup.cfg allows
+# make lint         style and types
+# make docs         the parts of docs/ that follow from the code
+# make clean        back to a fresh checkout
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OLDEST := $(VENV)/oldest
 
-.PHONY: run test lint docs clean
+.PHONY: run test test-oldest lint docs clean
 
 run: $(INSTALLED)
 	$(BIN)/tlsproxy demo
@@ -17,10 +19,16 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest --quiet -m 'not interop'
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/generate.py
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,8 +39,11 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
-docs: $(INSTALLED)
-	$(BIN)/python docs/generate.py
+$(OLDEST)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv --clear $(OLDEST)
+	sed -n 's/^ *\([A-Za-z-]*\) >= \([0-9.]*\)$$/\1==\2/p' setup.cfg >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* docs/_build
