@@ -15,6 +15,7 @@ from tests.ops.notes import NOTE_KINDS, sample
 from tlsproxy.notes import (
     BackendFailed,
     ConfigurationWarned,
+    FrontReported,
     KeyUpdateLimitHit,
     ListenOpened,
     Note,
@@ -122,6 +123,10 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
         (
             note(BackendFailed, backend="old-mta", server="127.0.0.1:2525"),
             {"tlsproxy_backend_failures_total{backend=old-mta,server=127.0.0.1:2525}": 1},
+        ),
+        (
+            note(FrontReported, what="smuggling"),
+            {"tlsproxy_front_reports_total{listen=0.0.0.0:465,what=smuggling}": 1},
         ),
         (note(SessionFault), {"tlsproxy_session_faults_total{listen=0.0.0.0:465}": 1}),
         (note(ConfigurationWarned), {"tlsproxy_configuration_warnings_total{}": 1}),

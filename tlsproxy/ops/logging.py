@@ -99,7 +99,7 @@ class LogObserver:
 
     _format: LineFormat
     _sink: Sink
-    _on_loss: Callable[[], None] | None = None
+    on_loss: Callable[[], None] | None = None
     """Called for everything that could not be written."""
     lost: int = field(default=0, init=False)
     """How much could not be written."""
@@ -110,8 +110,8 @@ class LogObserver:
             self._write(event)
         except Exception:  # noqa: BLE001 - a full disk, a closed pipe, an object that can't be printed
             self.lost += 1
-            if self._on_loss is not None:
-                self._on_loss()
+            if self.on_loss is not None:
+                self.on_loss()
 
     def _write(self, event: LogEvent) -> None:
         when = event.get("log_time") or time.time()

@@ -22,6 +22,7 @@ from twisted.web.server import Request, Site
 from tlsproxy.notes import (
     BackendFailed,
     ConfigurationWarned,
+    FrontReported,
     KeyUpdateLimitHit,
     Note,
     RenegotiationAttempted,
@@ -118,6 +119,12 @@ class Metrics:
         self._backend_failures = self._counter(
             "backend_failures", "Connections to a backend's server that failed.", "backend", "server"
         )
+        self._reports = self._counter(
+            "front_reports",
+            "Attacks and refusals that the listener's protocol machine noticed.",
+            "listen",
+            "what",
+        )
         self._faults = self._counter(
             "session_faults", "Sessions ended by an error inside the proxy.", "listen"
         )
@@ -196,6 +203,9 @@ class Metrics:
     def _backend_failed(self, note: BackendFailed) -> None:
         self._backend_failures[note.backend, note.server].inc()
 
+    def _front_reported(self, note: FrontReported) -> None:
+        self._reports[note.listen, note.what].inc()
+
     def _session_fault(self, note: SessionFault) -> None:
         self._faults[(note.listen,)].inc()
 
@@ -213,6 +223,7 @@ class Metrics:
         RenegotiationAttempted: _renegotiation_attempted,
         KeyUpdateLimitHit: _key_update_limit_hit,
         BackendFailed: _backend_failed,
+        FrontReported: _front_reported,
         SessionFault: _session_fault,
         ConfigurationWarned: _configuration_warned,
         ServiceStarted: _service_started,

@@ -41,6 +41,8 @@ class ProxyService(Service):
         self._reactor = reactor
         self._log_observer = log_observer
         self._metrics = Metrics()
+        if log_observer is not None:
+            log_observer.on_loss = self._metrics.log_line_lost
         self._log = publish_notes()
         self._sockets: list[list[ListeningSocket]] = []
         self._ports: list[IListeningPort] = []
