@@ -87,7 +87,7 @@ OPTIONS_TOO = "the options of sessions"
             BACKEND,
             "zebra",
             1,
-            "isn't a key that is valid in [backend.NAME]; valid are servers and connect_timeout",
+            f"isn't a key that is valid in [backend.NAME]; valid are {alternatives(BACKEND.own, 'and')}",
         ),
         (
             LISTENER,

@@ -57,10 +57,9 @@ class Table:
         hint = did_you_mean(key, [*self.keys, *self.tables])
         if hint:
             return hint
-        for table in _TABLES:
-            elsewhere = closest(key, [*table.own, *table.tables])
-            if elsewhere is not None:
-                return f' (did you mean "{elsewhere}", which belongs {table.where}?)'
+        elsewhere = closest(key, [name for table in _TABLES for name in (*table.own, *table.tables)])
+        if elsewhere is not None:
+            return f' (did you mean "{elsewhere}", which belongs {alternatives(_homes(elsewhere, None))}?)'
         options = ["the options of sessions"] if self.takes_options else []
         return f"; valid are {alternatives([*self.own, *self.tables, *options], 'and')}"
 
