@@ -1,4 +1,4 @@
-"""Makes ``twistd tlsproxy`` exist. Neither ``twisted/`` nor ``twisted/plugins/`` has an ``__init__.py``: they are Twisted's."""
+"""Makes ``twistd tlsproxy`` exist. Without an ``__init__.py`` here or above, this directory adds to Twisted's own."""
 
 from twisted.application.service import ServiceMaker
 
