@@ -66,7 +66,9 @@ class Peer:
             self.alerts.append(value & 0xFF)
 
     def step(self) -> None:
-        """Handshake, or read all that is there."""
+        """Handshake, or read all that is there; nothing once OpenSSL ended the connection."""
+        if self.error is not None:
+            return
         try:
             if not self.established:
                 self.connection.do_handshake()

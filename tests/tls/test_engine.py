@@ -12,7 +12,7 @@ from OpenSSL import SSL
 
 from tests.tls.conftest import Serve
 from tests.tls.crafted import APPLICATION_DATA, TLS12_SUITE, Tls12Writer
-from tests.tls.peers import Peer, bytewise, client_context, exchange, whole
+from tests.tls.peers import Peer, Split, bytewise, client_context, exchange, whole
 from tlsproxy.errors import HandshakeFailed, TlsRecordError, VersionRefused
 from tlsproxy.policy.handshakes import HandshakePolicy
 from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
@@ -36,10 +36,10 @@ class TestHandshake:
     @versions
     @pytest.mark.parametrize("split", [whole, bytewise])
     def test_completes_however_the_bytes_arrive(
-        self, serve: Serve, version: TlsVersion, split: object
+        self, serve: Serve, version: TlsVersion, split: Split
     ) -> None:
         engine, peer = serve().engine(), Peer.client(client_context(version))
-        exchange(engine, peer, split=bytewise if split is bytewise else whole)
+        exchange(engine, peer, split=split)
         assert engine.established
         assert peer.established
         assert engine.facts is not None
@@ -123,11 +123,11 @@ class TestHandshake:
     )
     @pytest.mark.parametrize("split", [whole, bytewise])
     def test_what_is_no_tls_is_refused_without_an_answer(
-        self, serve: Serve, begin: bytes, message: str, split: object
+        self, serve: Serve, begin: bytes, message: str, split: Split
     ) -> None:
         engine = serve().engine()
         error = None
-        waiting = bytewise(begin) if split is bytewise else whole(begin)
+        waiting = list(split(begin))
         while error is None:
             try:
                 engine.receive(waiting.pop(0), 0.0)
@@ -336,10 +336,50 @@ class TestData:
         assert engine.bytes_to_send() == b""
         assert engine.receive(peer.encrypt(b"z") if not peer.error else b"\x17", 0.0) == b""
 
+    @pytest.mark.parametrize("split", [whole, bytewise])
+    def test_a_type_of_record_that_tls_doesnt_use_is_refused(self, serve: Serve, split: Split) -> None:
+        engine, peer = serve().connect()
+        heartbeat = b"\x18\x03\x03\x00\x13" + b"\x01" * 19
+        refused = 0
+        for part in split(peer.encrypt(b"x") + heartbeat):
+            try:
+                engine.receive(part, 0.0)
+            except TlsRecordError:
+                refused += 1
+        assert refused == 1
+        assert engine.bytes_to_send()
+
+    def test_an_error_of_openssl_while_sending_ends_it(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_arguments: object) -> int:
+            raise SSL.Error([("SSL routines", "", "internal error")])
+
+        engine, peer = serve().connect()
+        exchange(engine, peer)
+        monkeypatch.setattr(SSL.Connection, "send", broken)
+        with pytest.raises(TlsRecordError, match="internal error"):
+            engine.send(b"x")
+        engine.send(b"y")
+        engine.close_write()
+        assert engine.bytes_to_send() == b""
+
     def test_bytes_that_stop_being_records_are_refused(self, serve: Serve) -> None:
         engine, peer = serve().connect()
         with pytest.raises(TlsRecordError):
             engine.receive(peer.encrypt(b"x") + b"QUIT\r\n" * 500, 0.0)
+
+
+@versions
+def test_where_records_cant_be_counted_nothing_is_lost(serve: Serve, version: TlsVersion) -> None:
+    """Should OpenSSL go on with what the counter takes for no records."""
+    engine, peer = serve().engine(), Peer.client(client_context(version))
+    engine._records.lost = True
+    exchange(engine, peer)
+    lines = [b"%d " % number * number for number in range(1, 200)]
+    data = b"".join(map(peer.encrypt, lines)) + peer.close_notify()
+    assert engine.receive(data, 0.0) == b"".join(lines)
+    assert engine.peer_closed
 
 
 @st.composite
@@ -481,6 +521,18 @@ class TestSendingDuringRenegotiation:
         assert blocked == [True, False]
         assert peer.received == b"one two"
         assert peer.closed
+
+    def test_what_waits_outlasts_input_that_doesnt_end_the_wait(self, halfway: tuple[Engine, Peer]) -> None:
+        engine, peer = halfway
+        engine.send(b"one ")
+        engine.send(b"two")
+        peer.feed(engine.bytes_to_send())
+        exchange(engine, peer, split=bytewise)
+        assert not engine.blocked
+        assert peer.received == b"one two"
+        engine.send(b" three")
+        peer.feed(engine.bytes_to_send())
+        assert peer.received == b"one two three"
 
     def test_close_notify_waits_too(self, halfway: tuple[Engine, Peer]) -> None:
         engine, peer = halfway

@@ -19,6 +19,7 @@ from tlsproxy.errors import HandshakeFailed, KeyUpdateLimitExceeded, Renegotiati
 from tlsproxy.policy.handshakes import HandshakePolicy, Outcome, RenegotiationAction
 from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
 from tlsproxy.tls.engine import BATCH, Engine
+from tlsproxy.tls.guard import HandshakeGuard
 from tlsproxy.tls.wire import ContentType, records
 
 NO_RENEGOTIATION = 100
@@ -404,6 +405,14 @@ class TestClientRole:
         peer.feed(engine.bytes_to_send())
         assert peer.alerts == [NO_RENEGOTIATION]
 
+    def test_session_tickets_are_no_attempt(self, serve: Serve) -> None:
+        engine, peer, attempts = self.connected(
+            serve(), TlsVersion.TLS1_3, HandshakePolicy(key_update_limit=0)
+        )
+        assert engine.receive(peer.encrypt(b"220 ready"), 0.0) == b"220 ready"
+        assert attempts == []
+        assert (engine.renegotiations, engine.key_updates) == (0, 0)
+
     def test_a_hello_request_is_followed_where_that_is_allowed(self, serve: Serve) -> None:
         server = serve(tls_allow_renegotiation=True)
         policy = HandshakePolicy(allow_renegotiation=True, renegotiation_limit=1)
@@ -412,6 +421,14 @@ class TestClientRole:
         assert attempts == [(1, Outcome.ALLOWED)]
         with pytest.raises(RenegotiationRefused):
             engine.receive(peer.renegotiation(), 0.0)
+
+
+def test_done_without_a_start_is_no_attempt(serve: Serve) -> None:
+    guard = HandshakeGuard(HandshakePolicy())
+    guard._on_event(serve().context.new_connection(), SSL.SSL_CB_HANDSHAKE_DONE, 1)
+    assert guard.touched
+    assert not guard.check(None)
+    assert guard.attempts == 0
 
 
 def test_handshakes_are_not_watched_before_they_are_done(serve: Serve) -> None:

@@ -7,7 +7,7 @@ authorities that clients are verified against, but neither versions nor options;
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 from attrs import frozen
 from OpenSSL import SSL, crypto
@@ -161,10 +161,9 @@ def _verify_clients(context: SSL.Context, mode: VerifyMode, authorities: Authori
     with in_memory(authorities.pem) as path:
         context.load_verify_locations(path)
         context.load_client_ca(path.encode("ascii"))
-    store = context.get_cert_store()
-    if store is not None:
-        # What the operator listed is trusted, also an authority below a root that isn't listed.
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    # What the operator listed is trusted, also an authority below a root that isn't listed.
+    store = cast("crypto.X509Store", context.get_cert_store())
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     context.set_verify_depth(_VERIFY_DEPTH)
     context.set_verify(_VERIFY_MODES[mode], _note_verify_error)
 

@@ -223,7 +223,7 @@ class Engine:
         if self._guard.touched:
             self._room += _MESSAGE_ROOM
             if self._guard.check(self._on_renegotiation):
-                self._examine(resumed=False)
+                self._examine()
 
     def receive_eof(self) -> None:
         """The TCP connection's read side ended. Sending may go on.
@@ -270,12 +270,13 @@ class Engine:
 
     def _establish(self) -> None:
         version = self._connection.get_protocol_version()
-        self._examine(resumed=not self._is_client and is_resumption(self._flight, version))
+        resumed = not self._is_client and is_resumption(self._flight, version)
+        self._examine(resumed=resumed, hello=self._client_hello() if resumed else None)
         self._guard.arm(self._connection)
         self.established = True
         self._begin = self._flight = b""
 
-    def _examine(self, *, resumed: bool) -> None:
+    def _examine(self, *, resumed: bool = False, hello: ClientHello | None = None) -> None:
         """See that the version is allowed, whatever OpenSSL thought, and note what was negotiated."""
         connection = self._connection
         try:
@@ -285,7 +286,7 @@ class Engine:
         if not allowed:
             version = connection.get_protocol_version_name()
             raise VersionRefused(f"{version} was negotiated, allowed are {self._protocols}")
-        self.facts = gather_facts(connection, is_client=self._is_client, resumed=resumed)
+        self.facts = gather_facts(connection, is_client=self._is_client, resumed=resumed, hello=hello)
 
     # Sending
 

@@ -5,11 +5,15 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed
 from tlsproxy.identity.client import TlsFacts
+from tlsproxy.tls.client_hello import ClientHello
 
 
-def gather_facts(connection: SSL.Connection, *, is_client: bool, resumed: bool) -> TlsFacts:
+def gather_facts(
+    connection: SSL.Connection, *, is_client: bool, resumed: bool = False, hello: ClientHello | None = None
+) -> TlsFacts:
     """The facts of an established connection.
 
+    :param hello: The client's hello, where a session was resumed: up to TLS 1.2 OpenSSL tells the name of the session then.
     :param is_client: This end is the client; the peer's certificate is then no client's.
     :raises HandshakeFailed: The client's certificate can't be read, although OpenSSL could.
     """
@@ -23,7 +27,7 @@ def gather_facts(connection: SSL.Connection, *, is_client: bool, resumed: bool) 
         cipher=connection.get_cipher_name() or "",
         cipher_bits=connection.get_cipher_bits() or 0,
         group=connection.get_group_name(),
-        server_name=_server_name(connection.get_servername()),
+        server_name=hello.server_name if hello is not None else _server_name(connection.get_servername()),
         alpn=connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace") or None,
         resumed=resumed,
         client_subject=subject.rfc4514_string() if subject is not None else None,

@@ -28,22 +28,28 @@ def read_file(path: str, *, forbidden_mode: int, forbidden: str) -> bytes:
         raise FileError(_reason(error)) from error
     except ValueError as error:
         raise FileError("isn't a file name: it has a NUL in it") from error
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise FileError("isn't a regular file")
-        if mode & forbidden_mode:
-            raise FileError(
-                f"must not be {forbidden} by others: its mode is {stat.S_IMODE(mode):04o}, "
-                f"`chmod {stat.S_IMODE(mode) & ~forbidden_mode:04o}` mends it"
-            )
-        try:
+    try:
+        _check_mode(os.fstat(descriptor).st_mode, forbidden_mode, forbidden)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(MAX_SIZE + 1)
-        except OSError as error:
-            raise FileError(_reason(error)) from error
+    except OSError as error:
+        raise FileError(_reason(error)) from error
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_SIZE:
         raise FileError(f"has more than {MAX_SIZE} bytes")
     return content
+
+
+def _check_mode(mode: int, forbidden_mode: int, forbidden: str) -> None:
+    if not stat.S_ISREG(mode):
+        raise FileError("isn't a regular file")
+    permissions = stat.S_IMODE(mode)
+    if permissions & forbidden_mode:
+        raise FileError(
+            f"must not be {forbidden} by others: its mode is {permissions:04o}, "
+            f"`chmod {permissions & ~forbidden_mode:04o}` mends it"
+        )
 
 
 def _reason(error: OSError) -> str:

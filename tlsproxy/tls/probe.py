@@ -5,6 +5,7 @@ accepts combinations under which every handshake fails.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 
 from OpenSSL import SSL
@@ -17,7 +18,9 @@ from tlsproxy.tls.reasons import reason_text
 _READ_SIZE = 64 * 1024
 
 
-_NO_SUITE = frozenset({"no shared cipher", "no ciphers available", "no ciphers specified"})
+_NO_SHARED_SUITE = "no shared cipher"
+_NO_SUITE_FOR_HIGHEST = "no ciphers available"
+"""OpenSSL then refuses clients of every version (``tls_setup_handshake()`` in ssl/statem/statem_lib.c)."""
 
 
 def check_versions(
@@ -40,26 +43,36 @@ def check_versions(
     refused = {
         version: reason for version, reason in refusals.items() if reason and version in protocols.versions
     }
-    problems = tuple(_explained(refused, " and ".join(key_types)))
+    problems = tuple(_explained(refused, protocols.maximum, " and ".join(key_types)))
     if len(refused) == len(protocols.versions):
         raise OptionsError(problems)
     yield from problems
 
 
-def _explained(refused: dict[TlsVersion, str], key_types: str) -> Iterator[tuple[str, str]]:
+def _explained(
+    refused: dict[TlsVersion, str], highest: TlsVersion, key_types: str
+) -> Iterator[tuple[str, str]]:
+    if _NO_SUITE_FOR_HIGHEST in refused.values():
+        what = f"has no suite for {highest.label}, the highest version that tls_protocols allows"
+        yield _suite_option(highest), f"{what}: the TLS library then refuses every client"
+        return
     causes: dict[tuple[str, str], list[TlsVersion]] = {}
     for version, reason in refused.items():
-        option, cause = "tls_certificate", f"can't be used ({reason})"
-        if reason in _NO_SUITE:
-            option = "tls_ciphersuites" if version is TlsVersion.TLS1_3 else "tls_ciphers"
-            cause = f"has no suite for the certificate ({key_types})"
-        causes.setdefault((option, cause), []).append(version)
-    for (option, cause), versions in causes.items():
+        if reason == _NO_SHARED_SUITE:
+            cause = _suite_option(version), f"has no suite for the certificate ({key_types})"
+        else:
+            cause = "tls_certificate", f"can't be used ({reason})"
+        causes.setdefault(cause, []).append(version)
+    for (option, what), versions in causes.items():
         labels = _labels(versions)
         yield (
             option,
-            f"{cause} with {labels}, which tls_protocols allows: clients that speak {labels} alone are refused",
+            f"{what} with {labels}, which tls_protocols allows: clients that speak {labels} alone are refused",
         )
+
+
+def _suite_option(version: TlsVersion) -> str:
+    return "tls_ciphersuites" if version is TlsVersion.TLS1_3 else "tls_ciphers"
 
 
 def _labels(versions: Iterable[TlsVersion]) -> str:
@@ -75,18 +88,16 @@ def refusal(context: SSL.Context, version: TlsVersion) -> str | None:
     client.set_connect_state()
     server = SSL.Connection(context)
     server.set_accept_state()
-    try:
+    with suppress(SSL.WantReadError):
         client.do_handshake()
-    except SSL.WantReadError:
-        server.bio_write(client.bio_read(_READ_SIZE))
+    server.bio_write(client.bio_read(_READ_SIZE))
     try:
-        server.do_handshake()
-    except SSL.WantReadError:
-        # To a client without TLS 1.3 a server proposes a lower version (RFC 5246 §E.1), and it is the client that refuses.
-        return None if server.get_protocol_version() == version else "unsupported protocol"
+        with suppress(SSL.WantReadError):
+            server.do_handshake()
     except SSL.Error as error:
         return reason_text(error)
-    return None
+    # To a client without TLS 1.3 a server proposes a lower version (RFC 5246 §E.1), and it is the client that refuses.
+    return None if server.get_protocol_version() == version else "unsupported protocol"
 
 
 @cache

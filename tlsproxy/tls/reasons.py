@@ -24,9 +24,11 @@ _VERSION_REASONS: Final = frozenset(
         "version too low",
         "version too high",
         "wrong ssl version",
+        "wrong version number",
     }
 )
 _NOT_TLS_REASONS: Final = frozenset({"wrong version number", "http request", "https proxy request"})
+"""The first is also a version's, where there is a ClientHello."""
 _VERIFY_REASON: Final = "certificate verify failed"
 
 _UNDECIPHERABLE: Final = "a record that can't be decrypted: changed on the way, or forged"
@@ -45,6 +47,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "decryption failed or bad record mac": _UNDECIPHERABLE,
     "cipher operation failed": _UNDECIPHERABLE,
     "bad record type": "something that isn't a TLS record",
+    "unsupported protocol": "no TLS version in common",
     "unsafe legacy renegotiation disabled": "the peer lacks secure renegotiation (RFC 5746)",
 }
 
@@ -102,12 +105,10 @@ class Handshake:
     def explain(self, error: SSL.Error) -> str:
         """Why it failed."""
         reason = reason_text(error)
-        if reason in _VERSION_REASONS:
-            offered = (
-                f": offered are {self.hello.offered}, allowed are {self.protocols}" if self.hello else ""
-            )
-            return f"no TLS version in common{offered}"
-        if reason in _NOT_TLS_REASONS:
+        if self.hello is not None:
+            if reason in _VERSION_REASONS or _alert_name(reason) == "protocol version":
+                return f"no TLS version in common: offered are {self.hello.offered}, allowed are {self.protocols}"
+        elif reason in _NOT_TLS_REASONS:
             return self._not_tls()
         if reason == _VERIFY_REASON and self.verify_error is not None:
             return f"{self.peer} certificate not verified: {self.verify_error}"
@@ -124,10 +125,15 @@ def explain(error: SSL.Error, peer: str) -> str:
     if isinstance(error, SSL.ZeroReturnError):
         return f"the {peer} sent close_notify"
     reason = reason_text(error)
-    alert = _ALERT.fullmatch(reason)
+    alert = _alert_name(reason)
     if alert is not None:
-        return f"the {peer} sent the alert {alert[1]}"
+        return f"the {peer} sent the alert {alert}"
     return _TEXTS.get(reason, reason)
+
+
+def _alert_name(reason: str) -> str | None:
+    match = _ALERT.fullmatch(reason)
+    return match[1] if match is not None else None
 
 
 def reason_text(error: SSL.Error) -> str:
