@@ -190,6 +190,19 @@ class ConfigurationWarned(Note):
 
 
 @frozen(kw_only=True)
+class ProxyHeaderRefused(Note):
+    """A connection from a trusted proxy ended before it became a session."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "proxy_header_refused"
+    text: ClassVar[str] = "connection from the trusted proxy {sender} on {listen} refused: {detail}"
+
+    listen: str
+    sender: str
+    detail: str
+
+
+@frozen(kw_only=True)
 class ListenOpened(Note):
     event: ClassVar[str] = "listening"
     text: ClassVar[str] = "listening on {listen} ({kind}), {tls_protocols}"

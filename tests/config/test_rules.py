@@ -3,6 +3,7 @@
 from tests.config.documents import BACKEND, LISTENER, PEER_OF_LISTEN, parsed
 from tlsproxy.config.resolve import Resolver
 from tlsproxy.config.rules import check_settings
+from tlsproxy.fronts import KINDS
 
 LISTEN = "stream_listener[0].listen[0]"
 
@@ -12,7 +13,8 @@ def complaints(top: str, in_listen: str, in_peer: str = "") -> list[str]:
     configuration = parsed(f"{top}\n{BACKEND}{LISTENER}{in_listen}\n{PEER_OF_LISTEN}{in_peer}")
     listener = configuration.listeners[0]
     resolver = Resolver(configuration, listener, listener.listens[0])
-    found = [str(problem) for resolution in resolver.resolutions() for problem in check_settings(resolution)]
+    kind = KINDS[listener.kind]
+    found = [str(problem) for each in resolver.resolutions() for problem in check_settings(each, kind)]
     return list(dict.fromkeys(found))
 
 

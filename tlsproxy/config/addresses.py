@@ -127,7 +127,7 @@ def _server_host(text: str, host: str) -> str:
     address = _literal(text, host)
     if address is not None:
         return address
-    if not _is_host_name(host):
+    if not is_host_name(host):
         raise ValueError(f'must have an IP address or a host name, not "{host}": {_SERVER_FORMS}')
     return host.lower()
 
@@ -159,7 +159,8 @@ def _ip(text: str) -> IPv4Address | IPv6Address | None:
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 
 
-def _is_host_name(host: str) -> bool:
+def is_host_name(host: str) -> bool:
+    """Whether ``host`` can be the name of a host (RFC 1123 §2.1)."""
     labels = host.removesuffix(".").split(".")
     numeric = labels[
         -1

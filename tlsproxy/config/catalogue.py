@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from attrs import NOTHING, frozen
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
-from tlsproxy.config.declaration import Declaration, FileMode, FileName, declared
+from tlsproxy.config.declaration import Declaration, FileMode, FileName, HostName, IpText, declared
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.config.settings import Settings
 from tlsproxy.config.suggest import alternatives
@@ -72,6 +72,8 @@ _WORDS: dict[Any, str] = {
     str: "string",
     FileName: "file name",
     FileMode: "octal permissions in a string",
+    HostName: "host name",
+    IpText: "IP address",
     TlsProtocols: "list of protocols in a string",
     IpNetwork: "network",
     ListenAddress: "address",

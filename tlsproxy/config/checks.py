@@ -7,6 +7,7 @@ from tlsproxy.config.addresses import ListenAddress, TcpAddress
 from tlsproxy.config.model import Backend, Configuration, ConnectionScope, Listen
 from tlsproxy.config.reader import Findings
 from tlsproxy.config.toml_text import key_path
+from tlsproxy.fronts.options import IdentityMode
 
 _IPV4_ANY, _IPV6_ANY = "0.0.0.0", "::"  # noqa: S104 - compared with, not bound to
 
@@ -42,6 +43,28 @@ def check_use(configuration: Configuration, findings: Findings) -> None:
     for group in configuration.pathway_groups.values():
         if group.name not in groups:
             findings.warn(group.path, "is never used: no pathway is in this group")
+
+
+def check_identity(configuration: Configuration, findings: Findings) -> None:
+    """Warn of mail servers that take every client for the proxy: one that trusts its address is an open relay."""
+    used = {listener.backend for listener in configuration.listeners if listener.kind == "esmtp"}
+    for backend in configuration.backends.values():
+        if backend.name not in used or backend.identity is not IdentityMode.NONE:
+            continue
+        address = backend.source_address or _own_address(backend)
+        findings.warn(
+            key_path(backend.path, "identity"),
+            f'"none": to this server every client on the Internet comes from {address}. If it relays for that address '
+            "(Postfix: mynetworks; 127.0.0.1 is in nearly every default) it is an OPEN RELAY. Set identity to what the "
+            "server understands, or take that address out of what it trusts; `tlsproxy probe --relay-test` shows",
+        )
+
+
+def _own_address(backend: Backend) -> str:
+    server = backend.servers[0] if backend.servers else None
+    if isinstance(server, TcpAddress) and _is_loopback(server.host):
+        return "::1" if ":" in server.host else "127.0.0.1"
+    return "this machine's address"
 
 
 def _listens(configuration: Configuration) -> Iterator[Listen]:

@@ -12,6 +12,12 @@ FileName = NewType("FileName", str)
 FileMode = NewType("FileMode", int)
 """Permission bits; octal digits in a string in the configuration, as chmod(1) takes them."""
 
+HostName = NewType("HostName", str)
+"""A host name (RFC 1123 §2.1), or an empty string where a default of the machine's may take its place."""
+
+IpText = NewType("IpText", str)
+"""An IP address in its normal form."""
+
 _DOC = "tlsproxy.doc"
 
 

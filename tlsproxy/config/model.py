@@ -11,9 +11,10 @@ from typing import Any
 from attrs import NOTHING, field, frozen
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
-from tlsproxy.config.declaration import FileMode, option
+from tlsproxy.config.declaration import FileMode, IpText, option
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.errors import Problem
+from tlsproxy.fronts.options import IdentityMode
 
 
 class LogFormat(StrEnum):
@@ -66,6 +67,18 @@ class Listen(ConnectionScope):
         FileMode(0o660),
         "Permissions of a `unix:` socket, in octal.",
     )
+    proxy_protocol_from: tuple[IpNetwork, ...] = option(
+        (),
+        "Networks of balancers and proxies in front. A connection from there must begin with a PROXY protocol header, "
+        "version 1 or 2, and the client is who the header says. From elsewhere a header is never believed.",
+    )
+    proxy_protocol_timeout: float = option(
+        5.0,
+        "Time for the PROXY protocol header to arrive.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=60,
+    )
     peers: tuple[Peer, ...] = ()
 
 
@@ -106,6 +119,18 @@ class Backend:
         NOTHING,
         "Address of the server, as `host:port` or `unix:/path`: a list with one element.",
     )
+    identity: IdentityMode = option(
+        IdentityMode.NONE,
+        "How the server learns who the client is. `none`: not at all, every client has the proxy's address, and a server "
+        "that relays for that address is an open relay. `proxy_v1`, `proxy_v2`: a PROXY protocol header; version 2 tells "
+        "the TLS facts as well. `xclient`: Postfix's XCLIENT; sessions fail where the server doesn't offer it. "
+        "`trace_header`: a `Received:` field in each message. `transparent`: the connection comes from the client's own "
+        "address (IP_TRANSPARENT; needs CAP_NET_ADMIN and routing).",
+    )
+    source_address: IpText | None = option(
+        None,
+        "Address that connections to the server come from: one that it doesn't trust, unlike 127.0.0.1.",
+    )
     connect_timeout: float = option(
         5.0,
         "Time for the connection to the server to come up.",
@@ -129,6 +154,14 @@ class Configuration(Scope):
         None,
         "Address at which metrics are served over HTTP, for Prometheus. They tell who connects: listen on loopback, or "
         "where only the monitoring gets through.",
+    )
+    drain_timeout: float = option(
+        30.0,
+        "How long running sessions may go on when the service stops. A mail session ends as soon as no message is under way, "
+        "with `421 4.3.2`; one whose protocol isn't known (`stream`) ends by itself or not at all. What is left then is cut.",
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
     )
     pathway_groups: Mapping[str, PathwayGroup] = field(factory=dict)
     pathways: Mapping[str, Pathway] = field(factory=dict)

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, evolve, frozen
 
 from tlsproxy.config.addresses import UnixAddress
-from tlsproxy.config.checks import check_addresses, check_use
+from tlsproxy.config.checks import check_addresses, check_identity, check_use
 from tlsproxy.config.model import Backend, Configuration, Listen, Listener, Pathway, PathwayGroup, Peer
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.config.reader import Findings, Reader, Values
@@ -96,6 +96,7 @@ def parse_draft(text: str, source: str) -> Draft:
     configuration = document.configuration(source)
     check_addresses(configuration, findings)
     check_use(configuration, findings)
+    check_identity(configuration, findings)
     return Draft(
         evolve(configuration, warnings=tuple(findings.warnings)),
         tuple(findings.problems),

@@ -3,13 +3,25 @@
 from collections.abc import Iterator
 
 from tlsproxy.config.resolve import Origin, Resolution
-from tlsproxy.config.settings import VerifyMode
+from tlsproxy.config.settings import Settings, VerifyMode
 from tlsproxy.errors import Problem
+from tlsproxy.fronts import Kind
+from tlsproxy.fronts.options import TlsSecurityLevel
 
 
-def check_settings(resolution: Resolution) -> Iterator[Problem]:
-    """What is wrong with settings, at the key to mend."""
-    yield from _certificates(resolution)
+def offers_tls(settings: Settings, kind: Kind) -> bool:
+    """Whether a session can come to a handshake with its client."""
+    return (
+        kind.tls_from_start
+        or settings.tls_wrappermode
+        or settings.tls_security_level is not TlsSecurityLevel.NONE
+    )
+
+
+def check_settings(resolution: Resolution, kind: Kind) -> Iterator[Problem]:
+    """What is wrong with settings for a listener of this kind, at the key to mend."""
+    if offers_tls(resolution.settings, kind):
+        yield from _certificates(resolution)
     yield from _client_ca(resolution)
 
 

@@ -8,9 +8,12 @@ from enum import Enum
 
 from attrs import frozen
 
-from tlsproxy.config.declaration import FileName, option
+from tlsproxy.config.declaration import FileName, HostName, option
+from tlsproxy.fronts.options import BareNewline, InjectionPolicy, TlsSecurityLevel
 from tlsproxy.policy.handshakes import HandshakePolicy, RenegotiationAction
 from tlsproxy.policy.protocols import TlsProtocols
+
+_ESMTP = frozenset({"esmtp"})
 
 
 class VerifyMode(Enum):
@@ -112,6 +115,58 @@ class Settings:
         unit="seconds",
         minimum=0,
         maximum=60,
+    )
+
+    tls_security_level: TlsSecurityLevel = option(
+        TlsSecurityLevel.MAY,
+        "STARTTLS, in the words of Postfix's `smtpd_tls_security_level`. `none`: not offered. `may`: offered; mail is "
+        "taken in plaintext too. `encrypt`: demanded; before it the backend isn't touched and every command but EHLO, "
+        "HELO, STARTTLS, NOOP, RSET, HELP and QUIT is answered `530 5.7.0 Must issue a STARTTLS command first`.",
+        kinds=_ESMTP,
+    )
+    tls_wrappermode: bool = option(
+        False,
+        "TLS from the first byte (port 465, RFC 8314), instead of STARTTLS.",
+        kinds=_ESMTP,
+    )
+    starttls_injection_policy: InjectionPolicy = option(
+        InjectionPolicy.REJECT,
+        "What follows from plaintext that came behind STARTTLS in the clear (CVE-2011-0411). `reject`: the session is "
+        "refused. `ignore`: it is thrown away, as Postfix does. It never reaches the backend.",
+        kinds=_ESMTP,
+    )
+    tls_auth_only: bool = option(
+        True,
+        "AUTH is offered and accepted under TLS alone.",
+        kinds=_ESMTP,
+    )
+    smtp_auth_tls_protocols: TlsProtocols | None = option(
+        None,
+        "TLS versions under which AUTH is offered and accepted, in the language of `tls_protocols`, where they are fewer "
+        "than those: mail may arrive over TLS 1.0 while passwords need `>=TLSv1.2`. Not set: under every version.",
+        kinds=_ESMTP,
+    )
+    smtp_bare_newline: BareNewline = option(
+        BareNewline.REJECT,
+        "What is done with a message in which LF or CR stands alone: old servers take `LF.LF` for the end of a message, "
+        "and what follows for commands (SMTP smuggling, CVE-2023-51764). `reject`: the message is refused. `normalize`: "
+        "each becomes CRLF, and none ends the message. `pass`: left as it is, for backends known to be safe.",
+        kinds=_ESMTP,
+    )
+    smtp_discard_ehlo_keywords: tuple[str, ...] = option(
+        (),
+        "Keywords taken out of the backend's EHLO reply (Postfix's `smtpd_discard_ehlo_keywords`), any case.",
+        kinds=_ESMTP,
+    )
+    smtp_discard_ehlo_keywords_tls: tuple[str, ...] | None = option(
+        None,
+        "The same under TLS, where it isn't to be the same list.",
+        kinds=_ESMTP,
+    )
+    smtp_hostname: HostName = option(
+        HostName(""),
+        "The proxy's name in its own replies, in its EHLO to a backend and in `Received:`. Empty: the machine's host name.",
+        kinds=_ESMTP,
     )
 
     @property

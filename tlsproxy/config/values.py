@@ -6,6 +6,7 @@ list with one element, since most lists have one.
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from ipaddress import ip_address
 from math import isfinite
 from pathlib import Path
 from types import GenericAlias
@@ -18,11 +19,12 @@ from tlsproxy.config.addresses import (
     ListenAddress,
     ServerAddress,
     TcpAddress,
+    is_host_name,
     parse_listen_address,
     parse_server_address,
     parse_tcp_listen_address,
 )
-from tlsproxy.config.declaration import FileMode, FileName
+from tlsproxy.config.declaration import FileMode, FileName, HostName, IpText
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import IpNetwork, parse_network
 from tlsproxy.config.suggest import alternatives, did_you_mean
@@ -75,6 +77,8 @@ def values_converter(files: Files) -> Converter:
         str: _string,
         FileName: lambda value: files.locate(_string(value)),
         FileMode: _file_mode,
+        HostName: _host_name,
+        IpText: _ip_text,
         TlsProtocols: lambda value: TlsProtocols.parse(_string(value)),
         IpNetwork: lambda value: parse_network(_string(value)),
         ListenAddress: lambda value: parse_listen_address(_located_socket(value, files)),
@@ -141,6 +145,19 @@ def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise _not("a string", value)
     return value
+
+
+def _host_name(value: Any) -> str:
+    if not isinstance(value, str) or not (value == "" or is_host_name(value)):
+        raise _not('a host name such as "mx.example.org"', value)
+    return value
+
+
+def _ip_text(value: Any) -> str:
+    try:
+        return str(ip_address(_string(value)))
+    except ValueError:
+        raise _not('an IP address such as "192.0.2.1"', value) from None
 
 
 def _file_mode(value: Any) -> int:

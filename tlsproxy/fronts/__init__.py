@@ -9,7 +9,9 @@ from typing import Protocol
 from attrs import frozen
 
 from tlsproxy.fronts.commands import Command
+from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import Event
+from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.fronts.stream import StreamFront
 
 
@@ -26,9 +28,21 @@ class Kind:
 
     name: str
     """As in the configuration: ``stream`` for ``[[stream_listener]]``."""
-    front: Callable[[], Front]
+    front: Callable[[FrontOptions], Front]
+    tls_from_start: bool = False
+    """Its sessions begin with a handshake, whatever the settings."""
     alpn_protocols: tuple[str, ...] = ()
     """Offered by ALPN where ``tls_alpn_protocols`` says nothing."""
 
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (Kind("stream", StreamFront),)}
+def _stream(_options: FrontOptions) -> Front:
+    return StreamFront()
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("esmtp", EsmtpFront),
+        Kind("stream", _stream, tls_from_start=True),
+    )
+}

@@ -25,7 +25,14 @@ _DETAILS: Final = (
 class ConnectingReactor(Protocol):
     """The part of a reactor that opens connections (``IReactorTCP``, ``IReactorUNIX``)."""
 
-    def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float = ...) -> Any: ...
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = ...,
+        bindAddress: tuple[str, int] | None = ...,
+    ) -> Any: ...
 
     def connectUNIX(self, address: str, factory: ClientFactory, timeout: float = ...) -> Any: ...
 
@@ -55,7 +62,9 @@ class BackendConnector:
         if isinstance(server, UnixAddress):
             connector = self.reactor.connectUNIX(server.path, factory, timeout=timeout)
         else:
-            connector = self.reactor.connectTCP(server.host, server.port, factory, timeout=timeout)
+            source = self.backend.source_address
+            bind = (source, 0) if source is not None else None
+            connector = self.reactor.connectTCP(server.host, server.port, factory, timeout=timeout, bindAddress=bind)
         return connector
 
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from tlsproxy.errors import ProxyHeaderError
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.identity.proxy_header import ProxyHeader, ProxyHeaderParser
+from tlsproxy.net.addresses import endpoint_address
 
 Accept = Callable[[ClientAddress, ClientAddress], IProtocol | None]
 """Given the client's address and the one it connected to, makes the protocol that serves it."""
@@ -27,14 +28,12 @@ class ProxyHeaderReader:
         self,
         *,
         sender: ClientAddress,
-        local: ClientAddress,
         accept: Accept,
         refused: Callable[[str], None],
         clock: IReactorTime,
         timeout: float,
     ) -> None:
         self._sender = sender
-        self._local = local
         self._accept = accept
         self._refused = refused
         self._clock = clock
@@ -66,12 +65,13 @@ class ProxyHeaderReader:
         self._cancel_deadline()
 
     def _hand_over(self, header: ProxyHeader) -> None:
-        client, local = (self._sender, self._local) if header.local else (header.source, header.destination)
+        own = endpoint_address(self._transport.getHost())
+        client, local = (self._sender, own) if header.local else (header.source, header.destination)
         if client is None:
             self._refuse("the PROXY header names no client")
             return
         self._cancel_deadline()
-        protocol = self._accept(client, local or self._local)
+        protocol = self._accept(client, local or own)
         if protocol is None:
             self._transport.abortConnection()
             return

@@ -50,6 +50,7 @@ from tlsproxy.fronts.events import (
     SessionOpened,
     TlsStarted,
 )
+from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.addresses import endpoint_address
 from tlsproxy.net.backend import BackendConnector
@@ -86,7 +87,9 @@ class SessionPlan:
 
     settings: Settings
     handshakes: HandshakePolicy
-    context: ServerContext
+    context: ServerContext | None
+    """None where TLS can't be had: no certificate is in force."""
+    front_options: FrontOptions
 
 
 @frozen(eq=False)
@@ -140,7 +143,7 @@ class Session:
         self._address = address
         self._local = local
         self.identifier = f"{next(_numbers):x}"
-        self._front = host.kind.front()
+        self._front = host.kind.front(plan.front_options)
         self.client = Leg(self, host.clock, self._client_data)
         self._backend: Leg | None = None
         self._connected = False
@@ -171,6 +174,16 @@ class Session:
         """End as soon as nothing would be lost by it, as far as the front can tell: a spliced session goes on."""
         if not self._spliced:
             self._handle(DrainRequested())
+
+    def cut(self, reason: str) -> bool:
+        """End both connections in order and at once, whatever is lost by it. The front may have a last word to say.
+
+        :returns: False where it was ending already.
+        """
+        running = self._reason is None
+        self.drain()
+        self.close(reason)
+        return running
 
     def abort(self, reason: str) -> None:
         """Reset both connections."""
@@ -241,7 +254,11 @@ class Session:
         host.opened(self)
         host.notify(SessionStarted(**self._context(), kind=host.kind.name))
         local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
-        self._handle(SessionOpened(self._address, local, session=self.identifier))
+        self._handle(
+            SessionOpened(
+                self._address, local, tls_available=self._plan.context is not None, session=self.identifier
+            )
+        )
 
     def leg_established(self, leg: Leg) -> None:
         if self._handshake_timer is not None:
@@ -334,6 +351,7 @@ class Session:
 
     def _start_tls(self, _command: StartTls) -> None:
         plan = self._plan
+        assert plan.context is not None  # noqa: S101 - a front asks for what it was told is available
         self._handshake_timer = self._host.clock.callLater(
             plan.settings.handshake_timeout, self._handshake_timed_out
         )

@@ -25,6 +25,7 @@ from tlsproxy.notes import (
     FrontReported,
     KeyUpdateLimitHit,
     Note,
+    ProxyHeaderRefused,
     RenegotiationAttempted,
     ServiceStarted,
     SessionEnded,
@@ -125,6 +126,11 @@ class Metrics:
             "listen",
             "what",
         )
+        self._headers_refused = self._counter(
+            "proxy_headers_refused",
+            "Connections from trusted proxies closed for want of a valid PROXY header.",
+            "listen",
+        )
         self._faults = self._counter(
             "session_faults", "Sessions ended by an error inside the proxy.", "listen"
         )
@@ -206,6 +212,9 @@ class Metrics:
     def _front_reported(self, note: FrontReported) -> None:
         self._reports[note.listen, note.what].inc()
 
+    def _proxy_header_refused(self, note: ProxyHeaderRefused) -> None:
+        self._headers_refused[(note.listen,)].inc()
+
     def _session_fault(self, note: SessionFault) -> None:
         self._faults[(note.listen,)].inc()
 
@@ -224,6 +233,7 @@ class Metrics:
         KeyUpdateLimitHit: _key_update_limit_hit,
         BackendFailed: _backend_failed,
         FrontReported: _front_reported,
+        ProxyHeaderRefused: _proxy_header_refused,
         SessionFault: _session_fault,
         ConfigurationWarned: _configuration_warned,
         ServiceStarted: _service_started,

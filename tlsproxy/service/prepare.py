@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from tlsproxy.config.model import Backend, Configuration, Listen, Listener
 from tlsproxy.config.parse import load_draft
 from tlsproxy.config.resolve import Resolution, Resolver
-from tlsproxy.config.rules import check_settings
+from tlsproxy.config.rules import check_settings, offers_tls
 from tlsproxy.errors import ConfigurationError, OptionsError, Problem
 from tlsproxy.fronts import KINDS, Kind
 from tlsproxy.tls.contexts import ContextStore
@@ -91,8 +91,10 @@ class _Check:
     def resolution(self, resolution: Resolution, kind: Kind) -> None:
         if not self.tainted.isdisjoint(resolution.scopes):
             return  # an option that was left out would be missed here, and its author told of the same slip twice
-        broken = list(check_settings(resolution))
+        broken = list(check_settings(resolution, kind))
         self.problems += broken
+        if not offers_tls(resolution.settings, kind):
+            return
         try:
             context = self.contexts.server_context(resolution.settings, kind)
         except OptionsError as error:

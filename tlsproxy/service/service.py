@@ -4,12 +4,11 @@ Sockets are opened in ``privilegedStartService``, before twistd gives up its pri
 ``startService``, after.
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 
 from tlsproxy import __version__
 from tlsproxy.config.model import Configuration
@@ -48,6 +47,8 @@ class ProxyService(Service):
         self._ports: list[IListeningPort] = []
         self._listeners: list[Listener] = []
         self._emptied: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
+        self._sessions_cut = 0
 
     @property
     def notify(self) -> Notify:
@@ -97,6 +98,7 @@ class ProxyService(Service):
     def _accept(self, prepared: PreparedListen, opened: ListeningSocket) -> None:
         listener = Listener(
             name=opened.name,
+            listen=prepared.listen,
             kind=prepared.kind,
             resolver=prepared.resolver,
             contexts=self._prepared.contexts,
@@ -124,7 +126,10 @@ class ProxyService(Service):
     # Stop
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, end all sessions in order, and reset those that take too long about it.
+        """Stop listening, and wait for the sessions to end.
+
+        They are asked to end as soon as nothing would be lost by it. Those that still run after ``drain_timeout`` are cut,
+        in order; and those that take too long about that are reset.
 
         :returns: Fires when nothing is left.
         """
@@ -134,34 +139,39 @@ class ProxyService(Service):
             for opened in sockets:
                 opened.close()
         stopped = [port.stopListening() for port in self._ports]
-        cut = list(self._sessions())
-        for session in cut:
-            session.close("shutdown")
+        for listener in self._listeners:
+            listener.drain()
         waiting = DeferredList([*filter(None, stopped), self._until_empty()])
-        return waiting.addCallback(lambda _: self._take_note(ServiceStopped(sessions_cut=len(cut))))
+        return waiting.addCallback(
+            lambda _: self._take_note(ServiceStopped(sessions_cut=self._sessions_cut))
+        )
 
-    def _sessions(self) -> Iterable[Session]:
-        return (session for listener in self._listeners for session in listener.sessions)
+    def _sessions(self) -> list[Session]:
+        return [session for listener in self._listeners for session in listener.sessions]
 
     def _until_empty(self) -> Deferred[None]:
         emptied: Deferred[None] = Deferred()
         self._emptied = emptied
         self._listener_emptied()
         if not emptied.called:
-            longest = max(session.close_timeout for session in self._sessions())
-            deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
-            emptied.addCallback(lambda _: deadline.cancel() if deadline.active() else None)
+            drain_timeout = self._prepared.configuration.drain_timeout
+            self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
         return emptied
 
+    def _cut_sessions(self) -> None:
+        sessions = self._sessions()
+        longest = max(session.close_timeout for session in sessions)
+        self._deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
+        self._sessions_cut = sum(session.cut("shutdown") for session in sessions)
+
     def _reset_sessions(self) -> None:
-        for session in list(self._sessions()):
+        for session in self._sessions():
             session.abort("shutdown")
 
     def _listener_emptied(self) -> None:
         emptied = self._emptied
-        if (
-            emptied is not None
-            and not emptied.called
-            and not any(listener.sessions for listener in self._listeners)
-        ):
-            emptied.callback(None)
+        if emptied is None or emptied.called or self._sessions():
+            return
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        emptied.callback(None)

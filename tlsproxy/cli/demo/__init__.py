@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tlsproxy.cli.check import tell
 from tlsproxy.cli.demo.backends import start_backends
 from tlsproxy.cli.demo.certificates import ensure_certificates
 from tlsproxy.cli.demo.commands import stream_commands
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         prepared = prepare(arguments.config)
         service = _start(prepared, reactor)
     except ConfigurationError as error:
-        print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        tell("error", error.problems)
         return 1
     except (TlsproxyError, CannotListenError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""The commands that an event leads to, with what goes to the same peer joined."""
+
+from attrs import define, field
+
+from tlsproxy.fronts.commands import Command, SendToBackend, SendToClient
+
+
+@define
+class Output:
+    """Commands in order. One write for a pipelined group costs a tenth of one for each line."""
+
+    _commands: list[Command] = field(factory=list)
+    _client: list[bytes] = field(factory=list)
+    _backend: list[bytes] = field(factory=list)
+
+    def to_client(self, data: bytes) -> None:
+        self._client.append(data)
+
+    def to_backend(self, data: bytes) -> None:
+        self._backend.append(data)
+
+    def add(self, command: Command) -> None:
+        """A command that comes after all that was sent."""
+        self._flush()
+        self._commands.append(command)
+
+    def take(self) -> list[Command]:
+        """All commands so far, to be carried out."""
+        self._flush()
+        commands, self._commands = self._commands, []
+        return commands
+
+    def _flush(self) -> None:
+        if self._client:
+            self._commands.append(SendToClient(_joined(self._client)))
+            self._client.clear()
+        if self._backend:
+            self._commands.append(SendToBackend(_joined(self._backend)))
+            self._backend.clear()
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
