@@ -220,7 +220,7 @@ class TestCertificates:
     @pytest.mark.parametrize("name", [b"a\x00b.example", b"x" * 256])
     @versions
     def test_a_name_that_openssl_itself_refuses_fails_the_handshake_and_no_more(
-        self, serve: Serve, two_names: dict[str, Any], version: TlsVersion, name: bytes, capfd: Any
+        self, serve: Serve, two_names: dict[str, Any], version: TlsVersion, name: bytes
     ) -> None:
         marker = b"m" * 100
         peer = Peer.client(client_context(version), server_name=marker)
@@ -234,7 +234,6 @@ class TestCertificates:
         with pytest.raises(HandshakeFailed):
             engine.receive(replaced(hello, old, new), 0.0)
         assert engine.bytes_to_send()[0] == 21
-        assert capfd.readouterr().err == "", "no exception was lost in a callback"
 
 
 def replaced(hello: bytes, old: bytes, new: bytes) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from tests.tls.conftest import Serve
-from tests.tls.crafted import APPLICATION_DATA, TLS12_SUITE, Tls12Writer
+from tests.tls.crafted import APPLICATION_DATA, TLS12_SUITE, TLS13_SUITE, Secrets, Tls12Writer, Tls13Writer
 from tests.tls.peers import Peer, Split, bytewise, client_context, exchange, whole
 from tlsproxy.errors import HandshakeFailed, TlsRecordError, VersionRefused
 from tlsproxy.policy.handshakes import HandshakePolicy
@@ -231,6 +231,8 @@ class TestVersionCheck:
             exchange(engine, peer)
         assert not engine.established
         assert engine.facts is None
+        peer.feed(engine.bytes_to_send())
+        assert peer.closed
         with pytest.raises(RuntimeError):
             engine.send(b"secret")
 
@@ -335,6 +337,31 @@ class TestData:
         engine.close_write()
         assert engine.bytes_to_send() == b""
         assert engine.receive(peer.encrypt(b"z") if not peer.error else b"\x17", 0.0) == b""
+
+    @versions
+    def test_a_record_with_nothing_in_it_is_refused(self, serve: Serve, version: TlsVersion) -> None:
+        engine, _ = serve().connect_at(version)
+        with pytest.raises(TlsRecordError):
+            engine.receive(b"\x17\x03\x03\x00\x00", 0.0)
+        assert engine.bytes_to_send()
+
+    @versions
+    def test_a_record_with_empty_plaintext_is_nothing(self, serve: Serve, version: TlsVersion) -> None:
+        """As OpenSSL up to 1.1 sends one before each CBC record of TLS 1.0 (CVE-2011-3389)."""
+        if version is TlsVersion.TLS1_3:
+            context = client_context(version, ciphersuites=TLS13_SUITE)
+            secrets = Secrets(context)
+            engine, _ = serve().connect(context)
+            writer = Tls13Writer(secrets)
+            data = writer.record(APPLICATION_DATA, b"") + writer.record(APPLICATION_DATA, b"x")
+        elif version is TlsVersion.TLS1_2:
+            engine, peer = serve().connect(client_context(version, ciphers=TLS12_SUITE))
+            writer12 = Tls12Writer(peer.connection)
+            data = writer12.record(APPLICATION_DATA, b"") + writer12.record(APPLICATION_DATA, b"x")
+        else:
+            engine, peer = serve().connect(client_context(version, ciphers="AES128-SHA:@SECLEVEL=0"))
+            data = peer.encrypt(b"x")
+        assert engine.receive(data, 0.0) == b"x"
 
     @pytest.mark.parametrize("split", [whole, bytewise])
     def test_a_type_of_record_that_tls_doesnt_use_is_refused(self, serve: Serve, split: Split) -> None:

@@ -45,6 +45,16 @@ def test_it_stops_where_the_last_record_wanted_ends() -> None:
     assert counter.take(b"c", 0, 2) == (1, 1)
 
 
+def test_the_longest_fragment_that_ended_is_told() -> None:
+    data = record(b"abc") + record(b"a" * 300) + record(b"b" * 20) + record(b"c" * 5000)
+    counter = RecordCounter()
+    longest = []
+    for start, end in pairwise([0, 8, 100, 313, 333, 400, len(data)]):
+        counter.take(data[start:end], 0, ENDLESS)
+        longest.append(counter.longest)
+    assert longest == [3, 0, 300, 0, 20, 5000]
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -32,7 +32,7 @@ SLICE: Final = 512
 """Bytes fed at once of what isn't TLS records: no more records than a batch has, should OpenSSL see any in it."""
 
 MAX_PLAINTEXT: Final = 2**14
-"""Longest plaintext of a record (RFC 8446 §5.1): one read empties it."""
+"""Longest plaintext of a record (RFC 8446 §5.1)."""
 
 MAX_HELD: Final = 1024 * 1024
 """Bytes of plaintext held back during a renegotiation. Whoever heeds ``blocked`` stays far below."""
@@ -191,20 +191,24 @@ class Engine:
         if records.lost:
             # No TLS, or an error that OpenSSL will see too, and answer. It says itself when it has no more.
             end = complete = min(start + SLICE, len(data))
+            longest = MAX_PLAINTEXT
+        else:
+            longest = min(records.longest or 1, MAX_PLAINTEXT)
         whole = not start and end == len(data)
         self._connection.bio_write(data if whole else memoryview(data)[start:end])
         if complete:
             if not self.established:
                 self._shake_hands()
             if self.established:
-                self._read(complete, pieces)
+                self._read(complete, longest, pieces)
         return end
 
-    def _read(self, records: int, pieces: list[bytes]) -> None:
+    def _read(self, records: int, longest: int, pieces: list[bytes]) -> None:
+        """Take the plaintext of as many records at most, none of which has more than ``longest`` bytes."""
         recv, guard = self._connection.recv, self._guard
         try:
             for _ in range(records):
-                pieces.append(recv(MAX_PLAINTEXT))
+                pieces.append(recv(longest))
                 if guard.touched:
                     self._judge()
         except SSL.WantReadError:
@@ -278,6 +282,14 @@ class Engine:
 
     def _examine(self, *, resumed: bool = False, hello: ClientHello | None = None) -> None:
         """See that the version is allowed, whatever OpenSSL thought, and note what was negotiated."""
+        try:
+            self._check_version()
+        except VersionRefused:
+            self._send_close_notify()  # for OpenSSL all is well: it has no better alert
+            raise
+        self.facts = gather_facts(self._connection, is_client=self._is_client, resumed=resumed, hello=hello)
+
+    def _check_version(self) -> None:
         connection = self._connection
         try:
             allowed = self._protocols.allows(connection.get_protocol_version())
@@ -286,7 +298,6 @@ class Engine:
         if not allowed:
             version = connection.get_protocol_version_name()
             raise VersionRefused(f"{version} was negotiated, allowed are {self._protocols}")
-        self.facts = gather_facts(connection, is_client=self._is_client, resumed=resumed, hello=hello)
 
     # Sending
 

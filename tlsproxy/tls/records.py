@@ -21,16 +21,21 @@ class RecordCounter:
     """Follows one direction of a connection from its first byte.
 
     :ivar lost: The bytes are no TLS records (any more): counting has ended for good.
+    :ivar longest: Bytes in the longest fragment that ended in the last :meth:`take`; no plaintext from it is longer, since
+        nothing compresses.
     """
 
-    __slots__ = ("_header", "_missing", "lost")
+    __slots__ = ("_header", "_length", "_missing", "longest", "lost")
 
     def __init__(self) -> None:
         self.lost = False
+        self.longest = 0
         self._header = b""
         # The beginning of a header that isn't complete.
+        self._length = 0
+        # Bytes in the fragment of the record begun last …
         self._missing = 0
-        # Bytes that the record begun has still to come; 0 between records.
+        # … and how many of them are still to come; 0 between records.
 
     def take(self, data: bytes, start: int, limit: int) -> tuple[int, int]:
         """Count the records in ``data`` from ``start`` on.
@@ -39,20 +44,24 @@ class RecordCounter:
         :returns: Where it stopped (the end of ``data``; of the last record counted; or, when ``lost``, at latest the bytes
             that are no record), and how many records ended.
         """
-        position, end, complete = start, len(data), 0
+        position, end, complete, longest = start, len(data), 0, 0
         while complete < limit and position < end:
             missing = self._missing
             if not missing:
                 position, length = self._read_header(data, position)
                 if length is None:
                     break
-                missing = length
+                self._length = missing = length
             if end - position < missing:
                 self._missing = missing - (end - position)
-                return end, complete
+                position = end
+                break
             position += missing
             self._missing = 0
             complete += 1
+            if self._length > longest:
+                longest = self._length
+        self.longest = longest
         return position, complete
 
     def _read_header(self, data: bytes, position: int) -> tuple[int, int | None]:
