@@ -200,6 +200,21 @@ def test_it_tells_what_is_known_of_the_client(play: Play) -> None:
     playbook >> backend("354 go on") << to_client("354 go on") << to_backend(FIELD_IN_TLS)
 
 
+def test_it_forgets_an_auth_before_tls(play: Play) -> None:
+    playbook = greeted(play(TRACE, tls_auth_only=False), "AUTH PLAIN")
+    playbook >> client("AUTH PLAIN AGEAYg==") << to_backend("AUTH PLAIN AGEAYg==")
+    playbook >> backend("235 welcome") << to_client("235 welcome")
+    playbook >> client("STARTTLS") << READY << to_backend("QUIT") << DisconnectBackend() << StartTls()
+    playbook >> TlsStarted(TLS) << ConnectBackend()
+    playbook >> BackendConnected()
+    playbook >> backend("220 old")
+    playbook >> client("EHLO c.example") << to_backend("EHLO c.example")
+    playbook >> backend("250 old") << to_client("250 old")
+    with_recipient(playbook) >> client("DATA") << to_backend("DATA")
+    field = FIELD_IN_TLS.replace(b"UTF8SMTPSA", b"ESMTPS")
+    playbook >> backend("354 go on") << to_client("354 go on") << to_backend(field)
+
+
 @pytest.mark.parametrize(("hello", "said"), [(None, b"unknown"), ("HELO h.example", b"h.example")])
 def test_it_tells_of_a_client_without_esmtp(play: Play, hello: str | None, said: bytes) -> None:
     playbook = connected(play(TRACE))

@@ -157,6 +157,9 @@ def test_after_it_the_session_begins_anew(play: Play) -> None:
     for command in ("NOOP", "RSET", "HELP"):
         playbook >> client(command) << to_backend(command)
         playbook >> backend("250 Ok") << to_client("250 Ok")
+    playbook >> client("RSET", "RSET") << to_backend("RSET")
+    playbook >> backend("250 Ok") << to_client("250 Ok") << to_backend("RSET")
+    playbook >> backend("250 Ok") << to_client("250 Ok")
     playbook >> client("STARTTLS") << to_client("503 5.5.1 Error: TLS already active")
     playbook >> client("EHLO c") << to_backend("EHLO c")
     playbook >> backend("550 no") << to_client("550 no")

@@ -1,6 +1,7 @@
 """Tests for :mod:`tlsproxy.fronts.stream`."""
 
 import pytest
+from attrs import evolve
 
 from tests.fronts.conftest import OPENED, TLS, front
 from tests.support.playbook import Playbook
@@ -24,6 +25,7 @@ from tlsproxy.fronts.events import (
     IdleTimedOut,
     TlsStarted,
 )
+from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.fronts.stream import StreamFront
 
 
@@ -39,6 +41,21 @@ def test_the_backend_is_connected_after_the_handshake_and_spliced() -> None:
     playbook = connecting()
     playbook >> BackendConnected() << Splice()
     playbook.end()
+
+
+@pytest.mark.parametrize(
+    ("identity", "begin"),
+    [(IdentityMode.PROXY_V1, b"PROXY TCP4 "), (IdentityMode.PROXY_V2, b"\r\n\r\n\0\r\nQUIT\n")],
+)
+def test_a_proxy_header_comes_before_early_bytes(identity: IdentityMode, begin: bytes) -> None:
+    stream = KINDS["stream"].front(evolve(front()._options, identity=identity))
+    stream.handle(OPENED)
+    stream.handle(TlsStarted(TLS))
+    stream.handle(ClientDataReceived(b"a"))
+    header, early, splice = stream.handle(BackendConnected())
+    assert isinstance(header, SendToBackend)
+    assert header.data.startswith(begin)
+    assert (early, splice) == (SendToBackend(b"a"), Splice())
 
 
 def test_early_bytes_and_the_end_reach_the_backend_first() -> None:
