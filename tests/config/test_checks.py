@@ -140,3 +140,47 @@ class TestUse:
     )
     def test_a_pathway_is_used_wherever_it_is_attached(self, use: str) -> None:
         assert warnings(f"[pathway.x]\n{listening('192.0.2.1:25')}\n{use}") == []
+
+
+def mail(backend: str, kind: str = "esmtp") -> str:
+    """A listener of ``kind`` in front of a server with these lines in its table."""
+    return (
+        f'[backend.mta]\n{backend}\n[[{kind}_listener]]\nbackend = "mta"\n'
+        f'[[{kind}_listener.listen]]\naddress = "192.0.2.1:25"'
+    )
+
+
+class TestIdentity:
+    """What a backend is told of its clients."""
+
+    @pytest.mark.parametrize(
+        ("backend", "address"),
+        [
+            ('servers = ["127.0.0.1:2525"]', "127.0.0.1"),
+            ('servers = ["[::1]:2525"]', "::1"),
+            ('servers = ["192.0.2.9:2525"]', "this machine's address"),
+            ('servers = ["127.0.0.1:2525"]\nsource_address = "127.0.0.9"', "127.0.0.9"),
+        ],
+    )
+    def test_a_mail_server_that_knows_no_client_may_be_an_open_relay(
+        self, backend: str, address: str
+    ) -> None:
+        (warning,) = warnings(mail(backend))
+        assert warning.startswith(
+            f'backend.mta.identity: "none": to this server every client on the Internet comes from {address}.'
+        )
+        assert "OPEN RELAY" in warning
+
+    @pytest.mark.parametrize("identity", ["proxy_v1", "proxy_v2", "xclient", "trace_header", "transparent"])
+    def test_a_mail_server_can_be_told_in_every_way(self, identity: str) -> None:
+        assert warnings(mail(f'servers = ["127.0.0.1:2525"]\nidentity = "{identity}"')) == []
+
+    def test_a_stream_relays_for_nobody_that_we_know_of(self) -> None:
+        assert warnings(mail('servers = ["127.0.0.1:2525"]', "stream")) == []
+
+    @pytest.mark.parametrize("identity", ["xclient", "trace_header"])
+    def test_what_is_said_in_smtp_cannot_be_said_over_a_stream(self, identity: str) -> None:
+        assert only_problem(mail(f'servers = ["127.0.0.1:2525"]\nidentity = "{identity}"', "stream")) == (
+            f'backend.mta.identity: "{identity}" can\'t be told over a stream_listener, which uses this backend '
+            '(stream_listener[0]): there it is "none", "proxy_v1", "proxy_v2" or "transparent"'
+        )

@@ -1,13 +1,16 @@
 """Tests for tlsproxy.net.leg: how a connection is read, paused, and ended."""
 
+from typing import cast
+
 import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tests.support.transports import RecordingTransport
-from tlsproxy.errors import TlsError
+from tlsproxy.errors import TlsError, TlsRecordError
 from tlsproxy.net.leg import DRAIN_LIMIT, Leg
+from tlsproxy.tls.engine import Engine
 
 
 class Owner:
@@ -190,3 +193,53 @@ def test_the_consumers_write_buffer_paces_the_reading(connection: Connection) ->
     assert not connection.transport.reading
     consumer.transport.producer.resumeProducing()
     assert connection.transport.reading
+
+
+class ScriptedEngine:
+    """An engine whose peer is in the middle of a renegotiation as long as ``blocked``."""
+
+    def __init__(self) -> None:
+        self.blocked = False
+        self.established = True
+        self.peer_closed = False
+        self.fault: TlsError | None = None
+
+    def start_handshake(self) -> None:
+        """Nothing to say first."""
+
+    def receive(self, data: bytes, now: float) -> bytes:
+        return data
+
+    def send(self, plaintext: bytes) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def bytes_to_send(self) -> bytes:
+        return b""
+
+
+@pytest.fixture
+def engine(connection: Connection) -> ScriptedEngine:
+    scripted = ScriptedEngine()
+    connection.leg.start_tls(cast("Engine", scripted))
+    connection.leg.dataReceived(b"the end of the handshake")
+    return scripted
+
+
+def test_whoever_sends_to_a_peer_that_renegotiates_waits_for_it(
+    connection: Connection, engine: ScriptedEngine
+) -> None:
+    feeder = Connection()
+    connection.leg.be_fed_by(feeder.leg)
+    engine.blocked = True
+    connection.leg.send(b"held")
+    assert not feeder.transport.reading
+    engine.blocked = False
+    connection.leg.dataReceived(b"Finished")
+    assert feeder.transport.reading
+
+
+def test_a_leg_that_cannot_send_is_the_one_refused(connection: Connection, engine: ScriptedEngine) -> None:
+    engine.fault = TlsRecordError("the client doesn't finish its renegotiation")
+    connection.leg.send(b"too much")
+    assert connection.owner.told[-1] == "refused tls_protocol_error"

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from tlsproxy.config.addresses import ListenAddress, TcpAddress
-from tlsproxy.config.model import Backend, Configuration, ConnectionScope, Listen
+from tlsproxy.config.model import Backend, Configuration, ConnectionScope, Listen, Listener
 from tlsproxy.config.reader import Findings
+from tlsproxy.config.suggest import alternatives
 from tlsproxy.config.toml_text import key_path
+from tlsproxy.fronts import KINDS
 from tlsproxy.fronts.options import IdentityMode
 
 _IPV4_ANY, _IPV6_ANY = "0.0.0.0", "::"  # noqa: S104 - compared with, not bound to
@@ -46,7 +48,9 @@ def check_use(configuration: Configuration, findings: Findings) -> None:
 
 
 def check_identity(configuration: Configuration, findings: Findings) -> None:
-    """Warn of mail servers that take every client for the proxy: one that trusts its address is an open relay."""
+    """Note identities that a kind of listener can't tell; warn of mail servers that take every client for the proxy."""
+    for listener in configuration.listeners:
+        _check_kind(listener, configuration.backends.get(listener.backend), findings)
     used = {listener.backend for listener in configuration.listeners if listener.kind == "esmtp"}
     for backend in configuration.backends.values():
         if backend.name not in used or backend.identity is not IdentityMode.NONE:
@@ -57,6 +61,17 @@ def check_identity(configuration: Configuration, findings: Findings) -> None:
             f'"none": to this server every client on the Internet comes from {address}. If it relays for that address '
             "(Postfix: mynetworks; 127.0.0.1 is in nearly every default) it is an OPEN RELAY. Set identity to what the "
             "server understands, or take that address out of what it trusts; `tlsproxy probe --relay-test` shows",
+        )
+
+
+def _check_kind(listener: Listener, backend: Backend | None, findings: Findings) -> None:
+    possible = KINDS[listener.kind].identities
+    if backend is not None and backend.identity not in possible:
+        words = alternatives(f'"{mode.value}"' for mode in IdentityMode if mode in possible)
+        findings.problem(
+            key_path(backend.path, "identity"),
+            f'"{backend.identity.value}" can\'t be told over a {listener.kind}_listener, which uses this backend '
+            f"({listener.path}): there it is {words}",
         )
 
 

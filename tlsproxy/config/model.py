@@ -157,8 +157,9 @@ class Configuration(Scope):
     )
     drain_timeout: float = option(
         30.0,
-        "How long running sessions may go on when the service stops. A mail session ends as soon as no message is under way, "
-        "with `421 4.3.2`; one whose protocol isn't known (`stream`) ends by itself or not at all. What is left then is cut.",
+        "How long running sessions may go on when the service stops. A mail session ends as soon as no message is under "
+        "way, with `421 4.3.2`; one whose protocol isn't known (`stream`) ends by itself or not at all. What is left then "
+        "is cut.",
         unit="seconds",
         minimum=0,
         maximum=3600,

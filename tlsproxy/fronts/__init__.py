@@ -4,14 +4,14 @@ A kind of listener is one file here and one row in :data:`KINDS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import frozen
 
 from tlsproxy.fronts.commands import Command
 from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import Event
-from tlsproxy.fronts.options import FrontOptions
+from tlsproxy.fronts.options import FrontOptions, IdentityMode
 from tlsproxy.fronts.stream import StreamFront
 
 
@@ -29,20 +29,23 @@ class Kind:
     name: str
     """As in the configuration: ``stream`` for ``[[stream_listener]]``."""
     front: Callable[[FrontOptions], Front]
+    identities: frozenset[IdentityMode]
+    """What its backends' ``identity`` may be."""
     tls_from_start: bool = False
     """Its sessions begin with a handshake, whatever the settings."""
     alpn_protocols: tuple[str, ...] = ()
     """Offered by ALPN where ``tls_alpn_protocols`` says nothing."""
 
 
-def _stream(_options: FrontOptions) -> Front:
-    return StreamFront()
-
+_BELOW_PROTOCOLS: Final = frozenset(
+    {IdentityMode.NONE, IdentityMode.PROXY_V1, IdentityMode.PROXY_V2, IdentityMode.TRANSPARENT}
+)
+"""Ways to tell who the client is that need nothing of the protocol spoken."""
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("esmtp", EsmtpFront),
-        Kind("stream", _stream, tls_from_start=True),
+        Kind("esmtp", EsmtpFront, frozenset(IdentityMode)),
+        Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True),
     )
 }

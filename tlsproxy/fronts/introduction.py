@@ -35,6 +35,17 @@ _XCLIENT_FAULTS: Final = frozenset({SERVICE_CLOSING, 500, 501, 502, 503, 504, 55
 _FROM_CLIENT: Final = frozenset({"HELO", "PROTO"})
 
 
+def proxy_header(
+    mode: IdentityMode, client: ClientAddress, destination: ClientAddress, tls: TlsFacts | None
+) -> bytes:
+    """The PROXY header that a connection to the backend begins with; empty where its ``identity`` is another."""
+    if mode is IdentityMode.PROXY_V1:
+        return encode_v1(client, destination)
+    if mode is IdentityMode.PROXY_V2:
+        return encode_v2(client, destination, tls)
+    return b""
+
+
 @frozen
 class Introduced:
     """The backend knows what it is to know."""
@@ -72,13 +83,9 @@ class Introduction:
         self._destination = destination
         self._hostname = hostname
         self._lines: list[bytes] = []
-        self.opening = b""
         self._step = self._greeted
-        if mode is IdentityMode.PROXY_V1:
-            self.opening = encode_v1(client, destination)
-        elif mode is IdentityMode.PROXY_V2:
-            self.opening = encode_v2(client, destination, tls)
-        elif mode is IdentityMode.XCLIENT:
+        self.opening = proxy_header(mode, client, destination, tls)
+        if mode is IdentityMode.XCLIENT:
             self._step = self._greeted_for_xclient
 
     def receive(self, reply: Reply) -> bytes | Introduced | NotIntroduced:

@@ -60,11 +60,13 @@ class Leg:
     """
 
     __slots__ = (
+        "_blocked",
         "_clock",
         "_close_deadline",
         "_closing",
         "_drain_timeout",
         "_drained",
+        "_feeder",
         "_fin_sent",
         "_heard_tls",
         "_owner",
@@ -87,6 +89,8 @@ class Leg:
     """The other leg isn't up yet."""
     PAUSED_BY_FRONT: Final = 4
     """The front holds enough."""
+    PAUSED_BY_RENEGOTIATION: Final = 8
+    """Nothing can be sent to the other leg's peer until it has finished the renegotiation that it began."""
 
     def __init__(self, owner: LegOwner, clock: IReactorTime, deliver: Callable[[bytes], None]) -> None:
         self._owner = owner
@@ -105,6 +109,8 @@ class Leg:
         self._close_deadline: IDelayedCall | None = None
         self._drain_timeout = 0.0
         self._drained = 0
+        self._feeder: Leg | None = None
+        self._blocked = False
         self._fin_sent = False
         self._heard_tls = False
         self._pauses = 0
@@ -127,8 +133,18 @@ class Leg:
         if engine is None:
             self.transport.write(data)
         else:
+            self._send_tls(engine, self.transport, data)
+
+    def _send_tls(self, engine: Engine, transport: Transport, data: bytes) -> None:
+        try:
             engine.send(data)
-            self.transport.write(engine.bytes_to_send())
+        except TlsError as error:
+            self._refuse(error)
+            return
+        transport.write(engine.bytes_to_send())
+        if engine.blocked and self._feeder is not None:
+            self._blocked = True
+            self._feeder.pause(self.PAUSED_BY_RENEGOTIATION)
 
     def finish(self, *, close_notify: bool = True) -> None:
         """Send no more: what was sent, then close_notify, then FIN. Reading goes on.
@@ -189,6 +205,7 @@ class Leg:
         """Let the fill of this leg's write buffer pause and resume ``producer``. None: nobody."""
         if self.transport is None or self.lost:
             return
+        self._feeder = producer
         self.transport.unregisterProducer()
         if producer is not None and not self._write_finished:
             self.transport.registerProducer(producer, True)
@@ -297,6 +314,9 @@ class Leg:
         assert engine is not None  # noqa: S101 - start_tls set it
         plaintext = engine.receive(data, self._clock.seconds())
         self._flush(engine)
+        if self._blocked and not engine.blocked and self._feeder is not None:
+            self._blocked = False
+            self._feeder.resume(self.PAUSED_BY_RENEGOTIATION)
         self._take(engine, plaintext)
 
     def _take(self, engine: Engine, plaintext: bytes) -> None:
