@@ -4,7 +4,7 @@ import pytest
 
 from tests.fronts.conftest import CLOSING, UNAVAILABLE, Play, connected, greeted, in_data, with_recipient
 from tests.support.playbook import Playbook, backend, client, to_backend, to_client
-from tlsproxy.fronts.commands import CloseSession, DisconnectBackend, PauseClient, Report
+from tlsproxy.fronts.commands import AbortBackend, CloseSession, PauseClient, Report
 from tlsproxy.fronts.esmtp import HELD_LIMIT
 from tlsproxy.fronts.events import BackendFinished, BackendLost, ClientFinished, Event, IdleTimedOut
 from tlsproxy.fronts.options import BareNewline
@@ -102,7 +102,7 @@ def test_a_message_with_a_bare_newline_is_refused_at_its_end(play: Play) -> None
         playbook
         >> client(b"\r\n.\nMAIL FROM:<evil>\r\n")
         << Report("smuggling", "bare LF in a message")
-        << DisconnectBackend()
+        << AbortBackend()
     )
     playbook >> client(b"more\n.\n") >> BackendFinished() >> backend("250 what?")
     playbook >> client(b"\r\n.\r\n") << to_client(BARE, CLOSING) << CloseSession("smuggling")
@@ -118,7 +118,7 @@ def test_so_is_one_that_comes_at_once(play: Play, content: bytes, found: str) ->
         playbook
         >> client(content)
         << Report("smuggling", f"{found} in a message")
-        << DisconnectBackend()
+        << AbortBackend()
         << to_client(BARE, CLOSING)
         << CloseSession("smuggling")
     )
@@ -126,7 +126,7 @@ def test_so_is_one_that_comes_at_once(play: Play, content: bytes, found: str) ->
 
 def test_a_refused_message_is_not_read_for_ever(play: Play) -> None:
     playbook = in_data(greeted(play()))
-    playbook >> client(b"\n") << Report("smuggling", "bare LF in a message") << DisconnectBackend()
+    playbook >> client(b"\n") << Report("smuggling", "bare LF in a message") << AbortBackend()
     piece = b"x" * (SWALLOW_LIMIT // 8)
     for _ in range(8):
         playbook >> client(piece)
@@ -228,7 +228,7 @@ def test_a_refusal_of_a_chunk_comes_in_its_place(play: Play) -> None:
 def test_a_backend_lost_in_a_message_is_told_at_its_end(play: Play, event: Event, reason: str) -> None:
     playbook = in_data(greeted(play()))
     playbook >> client(b"text") << to_backend(b"text")
-    playbook >> event << DisconnectBackend()
+    playbook >> event << AbortBackend()
     playbook >> client(b"more\n") >> event
     playbook >> client("", ".") << to_client(UNAVAILABLE) << CloseSession(reason)
 
@@ -236,7 +236,7 @@ def test_a_backend_lost_in_a_message_is_told_at_its_end(play: Play, event: Event
 def test_a_backend_lost_in_a_chunk_is_told_at_its_end(play: Play) -> None:
     playbook = in_chunk(greeted(play(), "CHUNKING"))
     playbook >> client(b"12345") << to_backend(b"12345")
-    playbook >> BackendLost("reset") << DisconnectBackend()
+    playbook >> BackendLost("reset") << AbortBackend()
     playbook >> client(b"6789")
     playbook >> client(b"0") << to_client(UNAVAILABLE) << CloseSession("backend_lost")
 
@@ -244,7 +244,7 @@ def test_a_backend_lost_in_a_chunk_is_told_at_its_end(play: Play) -> None:
 def test_so_it_is_with_replies_still_awaited(play: Play) -> None:
     playbook = greeted(play(), "PIPELINING", "CHUNKING")
     playbook >> client("MAIL FROM:<a>", "BDAT 2", b"a") << to_backend("MAIL FROM:<a>", "BDAT 2", b"a")
-    playbook >> backend("421 bye") << DisconnectBackend()
+    playbook >> backend("421 bye") << AbortBackend()
     playbook >> client(b"b") << to_client("421 bye") << CloseSession("backend_closed")
 
 
@@ -254,7 +254,7 @@ def test_so_it_is_with_replies_still_awaited(play: Play) -> None:
 def test_a_message_refused_before_its_end_is_not_sent_on(play: Play, refusal: str, more: list[str]) -> None:
     playbook = in_data(greeted(play()))
     playbook >> client(b"text") << to_backend(b"text")
-    playbook >> backend(refusal) << DisconnectBackend()
+    playbook >> backend(refusal) << AbortBackend()
     (
         playbook
         >> client(b"more\r\n.\r\nQUIT\r\n")
@@ -266,7 +266,7 @@ def test_a_message_refused_before_its_end_is_not_sent_on(play: Play, refusal: st
 def test_so_is_a_chunk(play: Play) -> None:
     playbook = in_chunk(greeted(play(), "CHUNKING"))
     playbook >> client(b"12345") << to_backend(b"12345")
-    playbook >> backend("503 no") << DisconnectBackend()
+    playbook >> backend("503 no") << AbortBackend()
     playbook >> client(b"QUIT\n") << to_client("503 no", CLOSING) << CloseSession("backend_closed")
 
 
@@ -275,7 +275,7 @@ def test_so_is_a_chunk(play: Play) -> None:
 )
 def test_no_message_is_accepted_before_its_end(play: Play, reply: str, detail: str) -> None:
     playbook = in_data(greeted(play()))
-    playbook >> backend(reply) << Report("backend_protocol_error", detail) << DisconnectBackend()
+    playbook >> backend(reply) << Report("backend_protocol_error", detail) << AbortBackend()
     playbook >> client(".") << to_client(INTERNAL_ERROR) << CloseSession("backend_protocol_error")
 
 
@@ -296,13 +296,13 @@ def test_a_backend_lost_before_it_answers_the_end_of_data_is_a_421(
 def test_a_client_that_ends_in_a_message_leaves_it_without_an_end(play: Play) -> None:
     playbook = in_data(greeted(play()))
     playbook >> client(b"text\r\n.") << to_backend(b"text")
-    playbook >> ClientFinished() << CloseSession("client_closed")
+    playbook >> ClientFinished() << AbortBackend() << CloseSession("client_closed")
 
 
 def test_a_client_that_ends_in_a_chunk_leaves_it_short(play: Play) -> None:
     playbook = in_chunk(greeted(play(), "CHUNKING"))
     playbook >> client(b"12345") << to_backend(b"12345")
-    playbook >> ClientFinished() << CloseSession("client_closed")
+    playbook >> ClientFinished() << AbortBackend() << CloseSession("client_closed")
 
 
 def test_a_client_that_stalls_in_a_message_is_timed_out(play: Play) -> None:
@@ -312,5 +312,6 @@ def test_a_client_that_stalls_in_a_message_is_timed_out(play: Play) -> None:
         playbook
         >> IdleTimedOut()
         << to_client("421 4.4.2 proxy.example Error: timeout exceeded")
+        << AbortBackend()
         << CloseSession("idle_timeout")
     )

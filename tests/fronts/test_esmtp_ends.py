@@ -206,7 +206,6 @@ def test_a_client_that_says_nothing_is_timed_out(play: Play) -> None:
     for playbook in (
         connected(play()),
         with_recipient(greeted(play())),
-        in_data(greeted(play())),
         in_auth(play()),
         before_tls(play(tls_security_level=TlsSecurityLevel.ENCRYPT)),
     ):

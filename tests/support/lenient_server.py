@@ -10,6 +10,7 @@ from tlsproxy.fronts.commands import (
     CloseSession,
     Command,
     ConnectBackend,
+    AbortBackend,
     DisconnectBackend,
     Report,
     SendToBackend,
@@ -149,7 +150,7 @@ class Wired:
                 self.servers.append(LenientServer())
                 self._said = LenientServer.greeting
                 events.append(BackendConnected())
-            case DisconnectBackend():
+            case DisconnectBackend() | AbortBackend():
                 self._connected = False
                 self._said = b""
             case StartTls():

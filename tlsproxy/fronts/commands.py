@@ -44,6 +44,14 @@ class DisconnectBackend:
 
 
 @frozen
+class AbortBackend:
+    """Reset the connection to the backend, and forget it: a message is left unfinished.
+
+    A FIN could be taken for its end by a server that doesn't keep to RFC 5321 §4.1.1.4.
+    """
+
+
+@frozen
 class PauseClient:
     """Stop reading the client: the front holds enough of what it sent. Bytes on their way may still be delivered."""
 
@@ -111,6 +119,7 @@ Command = (
     StartTls
     | ConnectBackend
     | DisconnectBackend
+    | AbortBackend
     | SendToClient
     | SendToBackend
     | FinishClient

@@ -41,6 +41,7 @@ from attrs import define, field
 
 from tlsproxy.fronts import ehlo, replies
 from tlsproxy.fronts.commands import (
+    AbortBackend,
     CloseSession,
     Command,
     ConnectBackend,
@@ -259,10 +260,10 @@ class EsmtpFront:
         self._owed.expect(Awaited.GREETING)
         self._out.add(ConnectBackend())
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, command: DisconnectBackend | AbortBackend = DisconnectBackend()) -> None:  # noqa: B008 - frozen
         self._connected = False
         self._owed.clear()
-        self._out.add(DisconnectBackend())
+        self._out.add(command)
 
     def _backend_connected(self, _event: BackendConnected) -> None:
         if self._introduction.opening:
@@ -659,7 +660,7 @@ class EsmtpFront:
     def _abandon(self, reply: bytes, reason: str) -> None:
         """The backend gets nothing more of the content; the client gets ``reply`` at the end of it."""
         self._transfer.verdict = Verdict(reply, reason)
-        self._disconnect()
+        self._disconnect(AbortBackend())
 
     def _received_field(self, mail: CommandLine) -> bytes:
         hello = self._hello
@@ -716,6 +717,8 @@ class EsmtpFront:
 
     def _end(self, reason: str) -> None:
         self._ended = True
+        if self._connected and self._reading is Reading.CONTENT:
+            self._disconnect(AbortBackend())
         self._owed.clear()
         self._out.add(CloseSession(reason))
 

@@ -22,6 +22,7 @@ from tlsproxy.config.settings import Settings
 from tlsproxy.errors import KeyUpdateLimitExceeded, RenegotiationRefused, TlsError
 from tlsproxy.fronts import Kind
 from tlsproxy.fronts.commands import (
+    AbortBackend,
     CloseSession,
     Command,
     ConnectBackend,
@@ -309,7 +310,9 @@ class Session:
         return "client_truncated" if engine is not None and engine.truncated else "client_closed"
 
     def leg_lost(self, leg: Leg) -> None:
-        if self._reason is None and leg in (self.client, self._backend):
+        if leg is not self.client and leg is not self._backend:
+            return  # one that the front has let go
+        if self._reason is None:
             self._lost(leg)
         backend = self._backend
         if self.client.lost and (backend is None or backend.lost or backend.transport is None):
@@ -320,6 +323,7 @@ class Session:
         finished = leg.read_finished
         if leg is self._backend and not self._spliced:
             self._backend = None
+            self.client.resume(Leg.PAUSED_BY_CONSUMER)
             self._handle(BackendLost("the backend reset the connection"))
             return
         self._end(f"{self._name(leg)}_{'closed' if finished else 'lost'}")
@@ -372,30 +376,34 @@ class Session:
     def _backend_failed(self, detail: str) -> None:
         if self._reason is not None:
             return
-        connector = self._host.connector
         self._connector = None
         self._backend = None
-        self._host.notify(
-            BackendFailed(
-                **self._context(), backend=connector.backend.name, server=str(connector.server), detail=detail
-            )
-        )
+        self._note_backend_failure(detail)
         self._handle(BackendUnavailable(detail))
         self.client.resume(Leg.PAUSED_BY_CONNECTING)
 
     def _disconnect_backend(self, _command: DisconnectBackend) -> None:
         """The leg ends by itself; what it still tells is no longer heard."""
+        backend = self._forget_backend()
+        if backend is not None:
+            timeout = self._plan.settings.close_timeout
+            backend.close(flush_timeout=timeout, drain_timeout=timeout)
+
+    def _abort_backend(self, _command: AbortBackend) -> None:
+        backend = self._forget_backend()
+        if backend is not None:
+            backend.abort()
+
+    def _forget_backend(self) -> Leg | None:
         backend, self._backend = self._backend, None
         if self._connector is not None:
             self._connector.disconnect()
             self._connector = None
-        if backend is None:
-            return
-        self.client.be_fed_by(None)
-        self.client.resume(Leg.PAUSED_BY_CONSUMER)
-        backend.deliver = _discard
-        timeout = self._plan.settings.close_timeout
-        backend.close(flush_timeout=timeout, drain_timeout=timeout)
+        if backend is not None:
+            self.client.be_fed_by(None)
+            self.client.resume(Leg.PAUSED_BY_CONSUMER)
+            backend.deliver = _discard
+        return backend
 
     def _pause_client(self, _command: PauseClient) -> None:
         self.client.pause(Leg.PAUSED_BY_FRONT)
@@ -434,6 +442,7 @@ class Session:
         StartTls: _start_tls,
         ConnectBackend: _connect_backend,
         DisconnectBackend: _disconnect_backend,
+        AbortBackend: _abort_backend,
         PauseClient: _pause_client,
         ResumeClient: _resume_client,
         Report: _report,
@@ -458,11 +467,22 @@ class Session:
         self._idle_checks = 0 if moved != self._moved else self._idle_checks + 1
         self._moved = moved
         self._idle_timer = None
-        if self._idle_checks >= IDLE_CHECKS:
+        if self._idle_checks >= IDLE_CHECKS and not self._gave_up_stalled_backend():
             self._idle_timed_out()
         else:
             interval = self._plan.settings.idle_timeout / IDLE_CHECKS
             self._idle_timer = self._host.clock.callLater(interval, self._check_idle)
+
+    def _gave_up_stalled_backend(self) -> bool:
+        """Whether it is the backend that everything waits for: then that is lost, and the client gets its answer."""
+        backend = self._backend
+        if self._spliced or backend is None or not self.client.waits_for_consumer:
+            return False
+        self._idle_checks = 0
+        timeout = self._plan.settings.idle_timeout
+        self._note_backend_failure(f"took nothing for {timeout:g} s")
+        backend.abort()
+        return True
 
     def _idle_timed_out(self) -> None:
         """The front may have a last word to say; none of them goes on."""
@@ -487,6 +507,14 @@ class Session:
     def _renegotiation_attempted(self, attempt: int, outcome: Outcome) -> None:
         self._host.notify(
             RenegotiationAttempted(**self._context(), attempt=attempt, outcome=outcome.value, leg="client")
+        )
+
+    def _note_backend_failure(self, detail: str) -> None:
+        connector = self._host.connector
+        self._host.notify(
+            BackendFailed(
+                **self._context(), backend=connector.backend.name, server=str(connector.server), detail=detail
+            )
         )
 
     def _note_refusal(self, reason: str, detail: str) -> None:
