@@ -52,6 +52,13 @@ class TestSharing:
         assert store.server_context(other, STREAM) is one
         assert store.server_context(other, evolve(STREAM, name="another")) is one
 
+    def test_the_store_tells_every_certificate_in_use_once(self, rsa: Issued, ecdsa: Issued) -> None:
+        store = ContextStore()
+        store.server_context(settings_for(rsa), STREAM)
+        store.server_context(settings_for(rsa, ecdsa), STREAM)
+        problems(Settings(tls_certificate=names("/nonexistent/missing.pem")), store)
+        assert [each.path for each in store.certificates] == [str(rsa.chain_path), str(ecdsa.chain_path)]
+
     @pytest.mark.parametrize(
         "options",
         [

@@ -86,6 +86,8 @@ class ProxyService(Service):
         self._take_note(
             ServiceStarted(version=__version__, tls_library=library_version(), config=configuration.source)
         )
+        certificates = self._prepared.contexts.certificates
+        self._metrics.set_certificates({each.path: each.not_after for each in certificates})
         for problem in self._prepared.warnings:
             self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
         for prepared, sockets in zip(self._prepared.listens, self._sockets, strict=True):
@@ -142,9 +144,7 @@ class ProxyService(Service):
         for listener in self._listeners:
             listener.drain()
         waiting = DeferredList([*filter(None, stopped), self._until_empty()])
-        return waiting.addCallback(
-            lambda _: self._take_note(ServiceStopped(sessions_cut=self._sessions_cut))
-        )
+        return waiting.addCallback(lambda _: self._take_note(ServiceStopped(sessions_cut=self._sessions_cut)))
 
     def _sessions(self) -> list[Session]:
         return [session for listener in self._listeners for session in listener.sessions]

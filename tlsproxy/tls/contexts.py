@@ -65,6 +65,11 @@ class ContextStore:
             self._by_settings[settings, kind.name] = context
         return context
 
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Every certificate of the contexts built so far, each once."""
+        return tuple(known for known in self._certificates.values() if isinstance(known, Certificate))
+
     def _build(self, policy: ServerPolicy) -> ServerContext:
         problems = list(_option_problems(policy))
         certificates: list[Certificate] = []
