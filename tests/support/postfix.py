@@ -6,21 +6,18 @@ of its own, which goes when it stops. Mail for any address at :data:`DOMAIN` is 
 
 import os
 import pwd
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from attrs import define, field, frozen
 
+from tests.support.mailboxes import DOMAIN, MailServer, content_of
 from tests.support.processes import Program, ProgramError, free_ports, is_listening, run
 from tests.support.programs import require, require_root
 
-DOMAIN = "mail.example"
-"""Where mail is delivered; other destinations are refused (no relaying)."""
+__all__ = ["DOMAIN", "Postfix", "Smtpd", "content_of"]
 
 _OWNER, _POSTDROP, _MAILBOX_OWNER = "postfix", "postdrop", "nobody"
 
@@ -67,8 +64,8 @@ class Smtpd:
 
 
 @define
-class Postfix:
-    """A running Postfix. Use it as a context manager.
+class Postfix(MailServer):
+    """A running Postfix.
 
     :param services: What smtpd services to have, each on a port of its own.
     :param options: ``main.cf`` parameters for all of them, over the defaults for tests.
@@ -88,31 +85,18 @@ class Postfix:
 
     @property
     def log(self) -> str:
-        """What Postfix logged so far."""
         path = self.directory / "log" / "maillog"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def messages(self) -> list[bytes]:
-        """The messages delivered, oldest first, as ``virtual`` stored them: LF line ends, Postfix's headers on top."""
-        inbox = self.directory / "mail" / "inbox" / "new"
-        paths = sorted(inbox.iterdir(), key=lambda path: path.stat().st_mtime_ns) if inbox.exists() else []
-        return [path.read_bytes() for path in paths]
+    @property
+    def inbox(self) -> Path:
+        return self.directory / "mail" / "inbox" / "new"
 
-    def wait_for_messages(self, count: int, timeout: float = 10) -> list[bytes]:
-        """Wait until ``count`` messages were delivered."""
-        self._wait_until(lambda: len(self.messages()) >= count, f"fewer than {count} messages", timeout)
-        return self.messages()
-
-    def wait_for_log(self, pattern: str, timeout: float = 10) -> re.Match[str]:
-        """Wait until the log matches ``pattern`` (searched, multi-line)."""
-        regex = re.compile(pattern, re.MULTILINE)
-        self._wait_until(lambda: regex.search(self.log) is not None, f"no {pattern!r} in the log", timeout)
-        match = regex.search(self.log)
-        assert match is not None
-        return match
+    @property
+    def daemon(self) -> Program:
+        return self._master
 
     def start(self) -> None:
-        """Make the instance and wait until its services listen."""
         require("postfix", package="postfix")
         require_root("Postfix's master(8) starts daemons as other users")
         self.directory = Path(tempfile.mkdtemp(prefix="postfix-"))
@@ -122,11 +106,6 @@ class Postfix:
         except BaseException:
             shutil.rmtree(self.directory)
             raise
-
-    def stop(self) -> None:
-        """Stop every daemon and remove the instance."""
-        self._master.stop()
-        shutil.rmtree(self.directory)
 
     def _write_files(self) -> None:
         # The daemons run as other users, so each directory on the way is open, and pytest's own tmp_path isn't.
@@ -186,37 +165,10 @@ class Postfix:
         master = Path(daemons.strip()) / "master"
         self._master = Program([master, "-c", self.directory / "etc", "-d"], env=env)
         try:
-            self._wait_until(lambda: all(map(is_listening, self.ports)), "not listening")
+            self.wait_until(lambda: all(map(is_listening, self.ports)), "not listening")
         except ProgramError:
             self._master.stop()
             raise
-
-    def _wait_until(self, happened: Callable[[], bool], failure: str, timeout: float = 10) -> None:
-        try:
-            self._master.wait_until(happened, failure, timeout)
-        except ProgramError as error:
-            raise ProgramError(f"{error}\nPostfix logged:\n{self.log}") from None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def content_of(message: bytes) -> bytes:
-    """What the client sent, of a message that was delivered: without the header fields that Postfix put on top.
-
-    They are ``Return-Path``, ``X-Original-To``, ``Delivered-To`` and the first ``Received`` with its folded lines.
-    """
-    match = re.match(
-        rb"(?:(?:Return-Path|X-Original-To|Delivered-To): .*\n)*Received: .*\n(?:[ \t].*\n)*", message
-    )
-    assert match is not None, message[:200]
-    return message[match.end() :]
 
 
 def _make_owned(path: Path, owner: str | None, group: str | None, mode: int) -> None:
