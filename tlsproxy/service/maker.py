@@ -4,10 +4,24 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
-from tlsproxy.errors import ConfigurationError
+from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import twistd_observer
 from tlsproxy.service.prepare import prepare
 from tlsproxy.service.service import ProxyService
+
+
+class TwistdService(ProxyService):
+    """The service as twistd's child: a socket that can't be had ends the start with a message, not with a traceback."""
+
+    def privilegedStartService(self) -> None:
+        """See :class:`~tlsproxy.service.service.ProxyService`.
+
+        :raises SystemExit: A socket can't be opened, or wasn't handed over.
+        """
+        try:
+            super().privilegedStartService()
+        except TlsproxyError as error:
+            raise SystemExit(f"tlsproxy: {error}") from None
 
 
 class Options(usage.Options):
@@ -20,7 +34,7 @@ class Options(usage.Options):
     ]
 
 
-def makeService(options: Options) -> ProxyService:
+def makeService(options: Options) -> TwistdService:
     """Make the service for ``twistd``. Files are read here, before privileges are given up.
 
     :raises SystemExit: The configuration can't be used; every problem is told on standard error.
@@ -35,4 +49,4 @@ def makeService(options: Options) -> ProxyService:
         raise SystemExit("\n".join(["tlsproxy: the configuration can't be used", *lines])) from None
     log_format = prepared.configuration.log_format
     observer = twistd_observer(log_format, options.parent or {})
-    return ProxyService(prepared, reactor=reactor, log_observer=observer)
+    return TwistdService(prepared, reactor=reactor, log_observer=observer)
