@@ -9,8 +9,9 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from tlsproxy.config.backend import Backend, Server
 from tlsproxy.config.catalogue import Entry, entries
-from tlsproxy.config.model import Backend, Configuration, Listen, Listener, Peer
+from tlsproxy.config.model import Configuration, Listen, Listener, Peer
 from tlsproxy.config.settings import Settings
 from tlsproxy.ops.metrics import Metrics
 
@@ -21,6 +22,7 @@ _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re
 TABLES: Mapping[str, type] = {
     "At the top of the file": Configuration,
     "In `[backend.NAME]`": Backend,
+    "In an element of `servers`": Server,
     "In `[[KIND_listener]]`": Listener,
     "In `[[KIND_listener.listen]]`": Listen,
     "In `[[KIND_listener.peer]]` and `[[KIND_listener.listen.peer]]`": Peer,

@@ -5,8 +5,9 @@ import tomllib
 import pytest
 
 from tests.config.documents import SOURCE
+from tlsproxy.config.backend import Backend, Server
 from tlsproxy.config.catalogue import Entry, entries, value_text
-from tlsproxy.config.model import Backend, Configuration, Listen, Listener, Peer
+from tlsproxy.config.model import Configuration, Listen, Listener, Peer
 from tlsproxy.config.parse import parse_draft
 from tlsproxy.config.settings import Settings
 from tlsproxy.config.tables import OPTIONS
@@ -29,7 +30,10 @@ def entry(name: str, cls: type = Settings) -> Entry:
         (Settings, "handshake_timeout", "number from 0.1 to 3600 seconds", "10.0"),
         (Configuration, "metrics_listen", "address", ""),
         (Configuration, "log_format", '"text" or "json"', '"text"'),
-        (Backend, "servers", "address, or a list of them", "required"),
+        (Backend, "servers", "address or table, or a list of them", "required"),
+        (Backend, "health_check_path", "path of a URL", '"/"'),
+        (Backend, "health_check_status", "status code or range of them in a string", '"200-399"'),
+        (Server, "address", "address", "required"),
         (Listener, "backend", "string", "required"),
         (Listen, "unix_mode", "octal permissions in a string", '"0660"'),
         (Peer, "network", "network", "required"),

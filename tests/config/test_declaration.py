@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from tlsproxy.config.declaration import Declaration, declared, option
+from tlsproxy.config.declaration import Declaration, StatusRange, declared, option
 
 
 @attrs.frozen
@@ -38,6 +38,12 @@ def test_bounds_are_part_of_the_range(size: float, valid: bool) -> None:
 
 def test_anything_is_within_no_bounds() -> None:
     assert declared(Example)["needed"].within_bounds("whatever")
+
+
+def test_a_range_of_status_codes_has_both_its_ends() -> None:
+    codes = StatusRange(200, 399)
+    assert [status in codes for status in (199, 200, 399, 400)] == [False, True, True, False]
+    assert [str(each) for each in (codes, StatusRange(204, 204))] == ["200-399", "204"]
 
 
 def test_bounds_are_told_with_their_unit() -> None:

@@ -24,6 +24,7 @@ from tests.config.documents import (
 )
 from tlsproxy.config import parse as module
 from tlsproxy.config.addresses import TcpAddress, UnixAddress
+from tlsproxy.config.backend import Server
 from tlsproxy.config.declaration import Declaration
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import parse_network
@@ -108,7 +109,7 @@ class TestModel:
     def test_backends(self) -> None:
         (backend,) = parsed(EVERYTHING).backends.values()
         assert (backend.name, backend.path) == ("injector", "backend.injector")
-        assert backend.servers == (TcpAddress("127.0.0.1", 2525),)
+        assert backend.servers == (Server(address=TcpAddress("127.0.0.1", 2525)),)
         assert backend.connect_timeout == 2.0
 
     def test_pathways_and_groups(self) -> None:
@@ -199,7 +200,6 @@ class TestEveryProblem:
             "zebra",
             "backend.a.servers[0]",
             "backend.a.servers[1]",
-            "backend.a.servers",
             "stream_listener[0].backend",
             "stream_listener[0].listen[0].address",
             "stream_listener[0].listen[0].pathway",
@@ -427,15 +427,27 @@ class TestPathways:
 class TestBackends:
     """Backends."""
 
-    @pytest.mark.parametrize(("servers", "count"), [("[]", 0), ('["127.0.0.1:1", "127.0.0.1:2"]', 2)])
-    def test_a_backend_has_one_server_for_the_time_being(self, servers: str, count: int) -> None:
-        assert only_problem(f"[backend.injector]\nservers = {servers}\n{LISTENER}") == (
-            f"backend.injector.servers: must have exactly one server for the time being, not {count}"
+    def test_an_empty_list_is_no_server(self) -> None:
+        assert only_problem(f"[backend.injector]\nservers = []\n{LISTENER}") == (
+            "backend.injector.servers: must name at least one server"
         )
+
+    def test_servers_may_have_weights(self) -> None:
+        servers = '["mail:25", {address = "unix:run/x", weight = 3}]'
+        policy = 'policy = "round_robin"'
+        configuration = parsed(f"[backend.injector]\nservers = {servers}\n{policy}\n{LISTENER}")
+        assert configuration.backends["injector"].servers == (
+            Server(address=TcpAddress("mail", 25), weight=1),
+            Server(address=UnixAddress("/etc/tlsproxy/run/x"), weight=3),
+        )
+
+    def test_what_only_follows_from_a_slip_is_not_told(self) -> None:
+        text = f'{BACKEND}tls = "startls"\ntls_ca = "ca.pem"\n{LISTENER}'
+        assert only_problem(text).startswith("backend.injector.tls: must be ")
 
     def test_one_server_needs_no_list(self) -> None:
         configuration = parsed(f'[backend.injector]\nservers = "unix:/run/x"\n{LISTENER}')
-        assert configuration.backends["injector"].servers == (UnixAddress("/run/x"),)
+        assert configuration.backends["injector"].servers == (Server(address=UnixAddress("/run/x")),)
 
     def test_a_backend_needs_servers(self) -> None:
         assert only_problem(f"[backend.injector]\n{LISTENER}").startswith(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, SystemdAddress, TcpAddress, UnixAddress
-from tlsproxy.config.declaration import FileMode, FileName
+from tlsproxy.config.backend import Server
+from tlsproxy.config.declaration import FileMode, FileName, HttpPath, StatusRange
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import IpNetwork, parse_network
 from tlsproxy.config.values import Files, problems_in, values_converter
@@ -64,6 +65,12 @@ def refusal(value: object, target: Any, credentials: str | None = None) -> str:
         (["x", "y"], tuple[str, ...], ("x", "y")),
         ([], tuple[str, ...], ()),
         ("mail:25", tuple[ServerAddress, ...], (TcpAddress("mail", 25),)),
+        ("mail:25", tuple[Server, ...], (Server(address=TcpAddress("mail", 25)),)),
+        ([{"address": "mail:25"}], tuple[Server, ...], (Server(address=TcpAddress("mail", 25), weight=1),)),
+        ({"weight": 3, "address": "mail:25"}, Server, Server(address=TcpAddress("mail", 25), weight=3)),
+        ("/health?deep=1", HttpPath, "/health?deep=1"),
+        ("204", StatusRange, StatusRange(204, 204)),
+        ("200-399", StatusRange, StatusRange(200, 399)),
     ],
 )
 def test_a_valid_value_becomes_what_the_type_says(value: object, target: Any, expected: object) -> None:
@@ -113,6 +120,18 @@ def test_protocols_are_read_by_their_own_language() -> None:
         (5, tuple[str, ...], "must be a string or a list of strings, not 5"),
         ({}, tuple[FileName, ...], "must be a string or a list of strings, not {}"),
         ("mail", tuple[ServerAddress, ...], "must be"),
+        (5, Server, 'must be an address, or {address = "host:port", weight = 1}, not 5'),
+        ("health", HttpPath, 'must be a path such as "/health", in printable ASCII, not "health"'),
+        ("/a b", HttpPath, "must be a path"),
+        ("/a\r\nX: y", HttpPath, "must be a path"),
+        (
+            200,
+            StatusRange,
+            'must be a status code, or a range of them, in quotes: "200" or "200-399", not 200',
+        ),
+        ("399-200", StatusRange, "must be a status code"),
+        ("600", StatusRange, "must be a status code"),
+        ("200-", StatusRange, "must be a status code"),
     ],
 )
 def test_nothing_is_converted_on_the_quiet(value: object, target: Any, message: str) -> None:
@@ -126,6 +145,20 @@ def test_each_bad_element_of_a_list_is_told_with_its_place() -> None:
         "key[1]: must be a string, not 1",
         "key[3]: must be a string, not true",
     ]
+
+
+def test_each_bad_key_of_a_table_is_told_with_its_place() -> None:
+    servers = ["mail:25", {"wieght": 3, "weight": 0}, {"address": "x", "weight": True}]
+    lines = refusals(servers, tuple[Server, ...])
+    assert [line.split(": ")[0] for line in lines] == [
+        "key[1].address",
+        "key[1].wieght",
+        "key[1].weight",
+        "key[2].address",
+        "key[2].weight",
+    ]
+    assert lines[1].endswith('isn\'t valid here (did you mean "weight"?): there is address and weight')
+    assert lines[2].endswith("must be a number from 1 to 1000, not 0")
 
 
 def test_an_exception_without_a_place_in_the_list_is_told_of_the_list() -> None:

@@ -8,7 +8,17 @@ from typing import Any, get_args, get_origin
 from attrs import NOTHING, frozen
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
-from tlsproxy.config.declaration import Declaration, FileMode, FileName, HostName, IpText, declared
+from tlsproxy.config.backend import Server
+from tlsproxy.config.declaration import (
+    Declaration,
+    FileMode,
+    FileName,
+    HostName,
+    HttpPath,
+    IpText,
+    StatusRange,
+    declared,
+)
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.config.settings import Settings
 from tlsproxy.config.suggest import alternatives
@@ -52,6 +62,8 @@ def value_text(value: Any) -> str:
             return ""
         case TlsProtocols():
             return toml_text(value.text)
+        case StatusRange():
+            return toml_text(str(value))
         case Enum():
             return toml_text(value.value)
         case _:
@@ -74,6 +86,9 @@ _WORDS: dict[Any, str] = {
     FileMode: "octal permissions in a string",
     HostName: "host name",
     IpText: "IP address",
+    HttpPath: "path of a URL",
+    StatusRange: "status code or range of them in a string",
+    Server: "address or table",
     TlsProtocols: "list of protocols in a string",
     IpNetwork: "network",
     ListenAddress: "address",

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from tlsproxy.config.addresses import ListenAddress, TcpAddress
-from tlsproxy.config.model import Backend, Configuration, ConnectionScope, Listen, Listener
+from tlsproxy.config.backend import Backend
+from tlsproxy.config.model import Configuration, ConnectionScope, Listen, Listener
 from tlsproxy.config.reader import Findings
 from tlsproxy.config.suggest import alternatives
 from tlsproxy.config.toml_text import key_path
@@ -76,7 +77,7 @@ def _check_kind(listener: Listener, backend: Backend | None, findings: Findings)
 
 
 def _own_address(backend: Backend) -> str:
-    server = backend.servers[0] if backend.servers else None
+    server = backend.servers[0].address if backend.servers else None
     if isinstance(server, TcpAddress) and _is_loopback(server.host):
         return "::1" if ":" in server.host else "127.0.0.1"
     return "this machine's address"
@@ -109,7 +110,7 @@ def _check_wildcard(
 
 
 def _check_loop(backend: Backend, seen: dict[ListenAddress, str], findings: Findings) -> None:
-    for index, server in enumerate(backend.servers):
+    for index, server in enumerate(each.address for each in backend.servers):
         same: list[ListenAddress] = [server]
         if isinstance(server, TcpAddress) and _is_loopback(server.host):
             same += [TcpAddress(_IPV4_ANY, server.port), TcpAddress(_IPV6_ANY, server.port)]

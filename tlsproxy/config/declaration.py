@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NewType
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen, validators
 
 FileName = NewType("FileName", str)
 """The name of a file. In the configuration relative to its own directory, or ``credential:NAME``; absolute in settings."""
@@ -17,6 +17,24 @@ HostName = NewType("HostName", str)
 
 IpText = NewType("IpText", str)
 """An IP address in its normal form."""
+
+HttpPath = NewType("HttpPath", str)
+"""What an HTTP request asks for (RFC 9112 §3.2.1): a path, perhaps with a query."""
+
+
+@frozen
+class StatusRange:
+    """HTTP status codes from one to another, both included: ``200`` or ``200-399``."""
+
+    lowest: int = field(validator=(validators.ge(100), validators.le(599)))
+    highest: int = field(validator=(validators.ge(100), validators.le(599)))
+
+    def __contains__(self, status: int) -> bool:
+        return self.lowest <= status <= self.highest
+
+    def __str__(self) -> str:
+        return f"{self.lowest}-{self.highest}" if self.lowest != self.highest else str(self.lowest)
+
 
 _DOC = "tlsproxy.doc"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import NOTHING, field, frozen
 
-from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
-from tlsproxy.config.declaration import FileMode, IpText, option
+from tlsproxy.config.addresses import ListenAddress, TcpAddress
+from tlsproxy.config.backend import Backend
+from tlsproxy.config.declaration import FileMode, option
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.errors import Problem
-from tlsproxy.fronts.options import IdentityMode
 
 
 class LogFormat(StrEnum):
@@ -107,37 +107,6 @@ class PathwayGroup(Scope):
     """``[pathway_group.NAME]``: options that several pathways share."""
 
     name: str
-
-
-@frozen(kw_only=True)
-class Backend:
-    """``[backend.NAME]``: where plaintext goes."""
-
-    path: str = ""
-    name: str
-    servers: tuple[ServerAddress, ...] = option(
-        NOTHING,
-        "Address of the server, as `host:port` or `unix:/path`: a list with one element.",
-    )
-    identity: IdentityMode = option(
-        IdentityMode.NONE,
-        "How the server learns who the client is. `none`: not at all, every client has the proxy's address, and a server "
-        "that relays for that address is an open relay. `proxy_v1`, `proxy_v2`: a PROXY protocol header; version 2 tells "
-        "the TLS facts as well. `xclient`: Postfix's XCLIENT; sessions fail where the server doesn't offer it. "
-        "`trace_header`: a `Received:` field in each message. `transparent`: the connection comes from the client's own "
-        "address (IP_TRANSPARENT; needs CAP_NET_ADMIN and routing).",
-    )
-    source_address: IpText | None = option(
-        None,
-        "Address that connections to the server come from: one that it doesn't trust, unlike 127.0.0.1.",
-    )
-    connect_timeout: float = option(
-        5.0,
-        "Time for the connection to the server to come up.",
-        unit="seconds",
-        minimum=0.1,
-        maximum=600,
-    )
 
 
 @frozen(kw_only=True)

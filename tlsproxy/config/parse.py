@@ -14,8 +14,10 @@ from typing import Any
 from attrs import Factory, define, evolve, frozen
 
 from tlsproxy.config.addresses import UnixAddress
+from tlsproxy.config.backend import Backend
+from tlsproxy.config.backend_checks import check_backends
 from tlsproxy.config.checks import check_addresses, check_identity, check_use
-from tlsproxy.config.model import Backend, Configuration, Listen, Listener, Pathway, PathwayGroup, Peer
+from tlsproxy.config.model import Configuration, Listen, Listener, Pathway, PathwayGroup, Peer
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.config.reader import Findings, Reader, Values
 from tlsproxy.config.suggest import alternatives, did_you_mean
@@ -97,6 +99,7 @@ def parse_draft(text: str, source: str) -> Draft:
     check_addresses(configuration, findings)
     check_use(configuration, findings)
     check_identity(configuration, findings)
+    check_backends(configuration, findings)
     return Draft(
         evolve(configuration, warnings=tuple(findings.warnings)),
         tuple(findings.problems),
@@ -169,13 +172,12 @@ class _Document:
 
     def _read_backends(self) -> None:
         for name, path, table in self.reader.named(self.raw, "backend", ""):
+            told = len(self.findings.problems)
             values = self.reader.values(BACKEND, table, path)
-            values.own.setdefault("servers", ())
-            if "servers" in table and isinstance(table["servers"], list) and len(table["servers"]) != 1:
-                self.findings.problem(
-                    key_path(path, "servers"),
-                    f"must have exactly one server for the time being, not {len(table['servers'])}",
-                )
+            if values.own.setdefault("servers", ()) == () and table.get("servers") == []:
+                self.findings.problem(key_path(path, "servers"), "must name at least one server")
+            if len(self.findings.problems) > told:
+                self.findings.tainted.add(path)
             self.backends[name] = Backend(name=name, path=path, **values.own)
 
     def _read_groups(self) -> None:

@@ -10,7 +10,7 @@ from cattrs import Converter
 from tlsproxy.config.declaration import Declaration
 from tlsproxy.config.tables import OPTIONS, Table, is_table
 from tlsproxy.config.toml_text import key_path, shown
-from tlsproxy.config.values import problems_in
+from tlsproxy.config.values import check_bounds, problems_in
 from tlsproxy.errors import Problem
 from tlsproxy.policy.protocols import TlsProtocols
 
@@ -73,7 +73,7 @@ class Reader:
         try:
             _check_kind(declaration, kind)
             structured = self.converter.structure(value, declaration.type)
-            _check_bounds(declaration, structured, value)
+            check_bounds(declaration, structured, value)
         except Exception as error:  # noqa: BLE001 - cattrs raises groups, hooks raise ValueError; whatever it is, it is reported
             self.findings.problems.extend(problems_in(error, where))
             if declaration.name in (*OPTIONS, "pathway"):
@@ -129,8 +129,3 @@ def _check_kind(declaration: Declaration, kind: str | None) -> None:
     if kind is not None and declaration.kinds is not None and kind not in declaration.kinds:
         kinds = ", ".join(sorted(declaration.kinds))
         raise ValueError(f"has no meaning in a {kind}_listener, it is an option of: {kinds}")
-
-
-def _check_bounds(declaration: Declaration, structured: Any, value: Any) -> None:
-    if not declaration.within_bounds(structured):
-        raise ValueError(f"must be a number {declaration.bounds}, not {shown(value)}")

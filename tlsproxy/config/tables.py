@@ -6,8 +6,9 @@ from typing import Any
 
 from attrs import field, frozen
 
+from tlsproxy.config.backend import Backend
 from tlsproxy.config.declaration import Declaration, declared
-from tlsproxy.config.model import Backend, Configuration, Listen, Listener, Pathway, PathwayGroup, Peer
+from tlsproxy.config.model import Configuration, Listen, Listener, Pathway, PathwayGroup, Peer
 from tlsproxy.config.settings import Settings
 from tlsproxy.config.suggest import alternatives, closest, did_you_mean
 from tlsproxy.fronts import KINDS

@@ -4,6 +4,7 @@ Nothing is converted on the quiet: ``true`` is no number, ``1`` no truth value, 
 list with one element, since most lists have one.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from ipaddress import ip_address
@@ -24,11 +25,21 @@ from tlsproxy.config.addresses import (
     parse_server_address,
     parse_tcp_listen_address,
 )
-from tlsproxy.config.declaration import FileMode, FileName, HostName, IpText
+from tlsproxy.config.backend import Server
+from tlsproxy.config.declaration import (
+    Declaration,
+    FileMode,
+    FileName,
+    HostName,
+    HttpPath,
+    IpText,
+    StatusRange,
+    declared,
+)
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import IpNetwork, parse_network
 from tlsproxy.config.suggest import alternatives, did_you_mean
-from tlsproxy.config.toml_text import shown
+from tlsproxy.config.toml_text import key_path, shown
 from tlsproxy.errors import Problem
 from tlsproxy.policy.protocols import TlsProtocols
 
@@ -79,6 +90,9 @@ def values_converter(files: Files) -> Converter:
         FileMode: _file_mode,
         HostName: _host_name,
         IpText: _ip_text,
+        HttpPath: _http_path,
+        StatusRange: _status_range,
+        Server: lambda value: _server(value, converter),
         TlsProtocols: lambda value: TlsProtocols.parse(_string(value)),
         IpNetwork: lambda value: parse_network(_string(value)),
         ListenAddress: lambda value: parse_listen_address(_located_socket(value, files)),
@@ -107,8 +121,20 @@ def _hook(structure: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda value, _: structure(value)
 
 
+class TableError(Exception):
+    """What is wrong with a table that is a value: with each of its keys."""
+
+    def __init__(self, errors: list[tuple[str, Exception]]) -> None:
+        super().__init__("; ".join(f"{key}: {error}" for key, error in errors))
+        self.errors = errors
+
+
 def problems_in(error: Exception, path: str) -> Iterator[Problem]:
-    """What a converter's exception says about the value at ``path``; about each bad element of a list."""
+    """What a converter's exception says about the value at ``path``; about each bad element of a list, key of a table."""
+    if isinstance(error, TableError):
+        for key, each in error.errors:
+            yield from problems_in(each, key_path(path, key))
+        return
     if not isinstance(error, IterableValidationError):
         yield Problem(path, str(error))
         return
@@ -117,6 +143,51 @@ def problems_in(error: Exception, path: str) -> Iterator[Problem]:
         yield from problems_in(exception, f"{path}[{note.index}]")
     for exception in in_whole:
         yield from problems_in(exception, path)
+
+
+def check_bounds(declaration: Declaration, structured: Any, value: Any) -> None:
+    """
+    :raises ValueError: The number that ``value`` was structured to isn't within what its declaration allows.
+    """
+    if not declaration.within_bounds(structured):
+        raise ValueError(f"must be a number {declaration.bounds}, not {shown(value)}")
+
+
+def _server(value: Any, converter: Converter) -> Server:
+    if isinstance(value, Mapping):
+        return Server(**_table_values(value, Server, converter))
+    if not isinstance(value, str):
+        raise _not('an address, or {address = "host:port", weight = 1}', value)
+    # Any: to mypy a union is no class.
+    address: Any = ServerAddress
+    return Server(address=converter.structure(value, address))
+
+
+def _table_values(table: Mapping[str, Any], cls: type, converter: Converter) -> dict[str, Any]:
+    """The values for an attrs class with declared keys.
+
+    :raises TableError: with every problem.
+    """
+    keys = declared(cls)
+    values: dict[str, Any] = {}
+    errors: list[tuple[str, Exception]] = [
+        (name, ValueError(f"must be given: {declaration.doc}"))
+        for name, declaration in keys.items()
+        if declaration.required and name not in table
+    ]
+    for name, value in table.items():
+        declaration = keys.get(name)
+        try:
+            if declaration is None:
+                meant = did_you_mean(name, keys)
+                raise ValueError(f"isn't valid here{meant}: there is {alternatives(keys, 'and')}")  # noqa: TRY301 - noted like the others
+            values[name] = converter.structure(value, declaration.type)
+            check_bounds(declaration, values[name], value)
+        except Exception as error:  # noqa: BLE001 - as in the reader: whatever it is, it is reported
+            errors.append((name, error))
+    if errors:
+        raise TableError(errors)
+    return values
 
 
 def _not(expected: str, value: Any) -> ValueError:
@@ -158,6 +229,24 @@ def _ip_text(value: Any) -> str:
         return str(ip_address(_string(value)))
     except ValueError:
         raise _not('an IP address such as "192.0.2.1"', value) from None
+
+
+_PATH = re.compile(r"/[!-~]*", re.ASCII)
+_STATUS_RANGE = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?", re.ASCII)
+
+
+def _http_path(value: Any) -> str:
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        raise _not('a path such as "/health", in printable ASCII', value)
+    return value
+
+
+def _status_range(value: Any) -> StatusRange:
+    match = _STATUS_RANGE.fullmatch(value) if isinstance(value, str) else None
+    lowest, highest = (int(match[1]), int(match[2] or match[1])) if match is not None else (1, 0)
+    if lowest > highest:
+        raise _not('a status code, or a range of them, in quotes: "200" or "200-399"', value)
+    return StatusRange(lowest, highest)
 
 
 def _file_mode(value: Any) -> int:

@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from tlsproxy.config.addresses import ServerAddress, UnixAddress
-from tlsproxy.config.model import Backend
+from tlsproxy.config.backend import Backend
 from tlsproxy.net.leg import Leg
 
 _DETAILS: Final = (
@@ -47,7 +47,7 @@ class BackendConnector:
     @property
     def server(self) -> ServerAddress:
         """The server that the next connection goes to."""
-        return self.backend.servers[0]
+        return self.backend.servers[0].address
 
     def connect(self, leg: Leg, on_failure: Callable[[str], None]) -> IConnector:
         """Connect ``leg`` to the backend.
@@ -64,7 +64,9 @@ class BackendConnector:
         else:
             source = self.backend.source_address
             bind = (source, 0) if source is not None else None
-            connector = self.reactor.connectTCP(server.host, server.port, factory, timeout=timeout, bindAddress=bind)
+            connector = self.reactor.connectTCP(
+                server.host, server.port, factory, timeout=timeout, bindAddress=bind
+            )
         return connector
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field, frozen
 
-from tlsproxy.config.model import Backend, Configuration, Listen, Listener
+from tlsproxy.config.backend import Backend
+from tlsproxy.config.model import Configuration, Listen, Listener
 from tlsproxy.config.parse import load_draft
 from tlsproxy.config.resolve import Resolution, Resolver
 from tlsproxy.config.rules import check_settings, offers_tls

@@ -7,7 +7,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
 
 from tlsproxy.config.addresses import UnixAddress
-from tlsproxy.config.model import Backend
+from tlsproxy.config.backend import Backend
 
 LINE_LIMIT: Final = 16 * 1024
 """Bytes of a line that is echoed; a longer one ends the connection."""
@@ -40,7 +40,7 @@ def start_backends(reactor: Any, backends: Mapping[str, Backend]) -> None:
         if name not in BACKENDS:
             continue
         factory = Factory.forProtocol(BACKENDS[name])
-        server = backend.servers[0]
+        server = backend.servers[0].address
         if isinstance(server, UnixAddress):
             reactor.listenUNIX(server.path, factory)
         else:
