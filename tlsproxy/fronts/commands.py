@@ -14,6 +14,9 @@ class StartTls:
 class ConnectBackend:
     """Open a connection to the backend. The client isn't read until it is up, or has failed."""
 
+    fresh: bool = False
+    """Not one that was given back with :class:`ReleaseBackend`."""
+
 
 @frozen
 class SendToClient:
@@ -52,6 +55,14 @@ class AbortBackend:
 
 
 @frozen
+class ReleaseBackend:
+    """Give the connection to the backend back, for other sessions to use, and forget it: no event comes from it any more.
+
+    It is at rest: nothing is owed on it either way. :class:`ConnectBackend` may follow, at once or later.
+    """
+
+
+@frozen
 class PauseClient:
     """Stop reading the client: the front holds enough of what it sent. Bytes on their way may still be delivered."""
 
@@ -61,11 +72,44 @@ class ResumeClient:
     """Read the client again."""
 
 
+@frozen
+class StartTimer:
+    """Tell :class:`~tlsproxy.fronts.events.TimerExpired` after ``seconds``. There is one timer; it starts anew."""
+
+    seconds: float
+
+
+@frozen
+class StopTimer:
+    """Don't tell it."""
+
+
+@frozen
+class BeginRequest:
+    """Note the time, for the duration of the next :class:`LogRequest`."""
+
+
+@frozen
+class LogRequest:
+    """A request has been answered, or what was sent of an answer is all that there will be."""
+
+    method: str | None
+    """None, as ``path``, where the request was refused before they were known."""
+    path: str | None
+    """Without the query, which may hold secrets. Printable ASCII."""
+    status: int
+    bytes_in: int
+    """The request's, head and body, as far as it was read."""
+    bytes_out: int
+    """The response's, head and body."""
+
+
 Reported = Literal[
     "auth_refused",
     "backend_protocol_error",
     "http_request",
     "identity_refused",
+    "request_refused",
     "smuggling",
     "starttls_injection",
     "too_many_errors",
@@ -77,11 +121,13 @@ Reported = Literal[
     The client said AUTH without the TLS that ``tls_auth_only`` and ``smtp_auth_tls_protocols`` ask for. Its password may
     have gone over the wire in the clear.
 ``backend_protocol_error``
-    The backend sent what is no reply, or one that nothing asked for.
+    The backend sent what is no reply or response, or one that nothing asked for.
 ``http_request``
     The client said an HTTP method.
 ``identity_refused``
     The backend can't be told who the client is, as its ``identity`` demands.
+``request_refused``
+    An HTTP request that is malformed, or could be understood in two ways.
 ``smuggling``
     Bare newlines in a message, or in a command.
 ``starttls_injection``
@@ -120,12 +166,17 @@ Command = (
     | ConnectBackend
     | DisconnectBackend
     | AbortBackend
+    | ReleaseBackend
     | SendToClient
     | SendToBackend
     | FinishClient
     | FinishBackend
     | PauseClient
     | ResumeClient
+    | StartTimer
+    | StopTimer
+    | BeginRequest
+    | LogRequest
     | Report
     | Splice
     | CloseSession

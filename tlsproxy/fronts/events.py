@@ -41,6 +41,9 @@ class ClientFinished:
 class BackendConnected:
     """The connection asked for with :class:`~tlsproxy.fronts.commands.ConnectBackend` is up."""
 
+    reused: bool = False
+    """It has served others before, and may have been closed by the backend at this very moment."""
+
 
 @frozen
 class BackendUnavailable:
@@ -72,6 +75,11 @@ class IdleTimedOut:
 
 
 @frozen
+class TimerExpired:
+    """The time asked for with :class:`~tlsproxy.fronts.commands.StartTimer` is over."""
+
+
+@frozen
 class DrainRequested:
     """The service is going to stop: the session should end as soon as nothing would be lost by it."""
 
@@ -87,5 +95,6 @@ Event = (
     | BackendFinished
     | BackendLost
     | IdleTimedOut
+    | TimerExpired
     | DrainRequested
 )

@@ -7,6 +7,7 @@ Fronts stand below the configuration. They name the options that they read in a 
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from attrs import frozen
@@ -79,6 +80,64 @@ class EsmtpOptions(Protocol):
     def smtp_discard_ehlo_keywords_tls(self) -> tuple[str, ...] | None: ...
 
 
+class HttpOptions(Protocol):
+    """The options of an ``http`` session."""
+
+    @property
+    def tls_security_level(self) -> TlsSecurityLevel: ...
+
+    @property
+    def trusted_proxies(self) -> tuple[IPv4Network | IPv6Network, ...]: ...
+
+    @property
+    def http_tls_headers(self) -> bool: ...
+
+    @property
+    def http_redirect(self) -> bool: ...
+
+    @property
+    def http_redirect_host(self) -> str: ...
+
+    @property
+    def http_redirect_port(self) -> int: ...
+
+    @property
+    def http_hsts(self) -> int: ...
+
+    @property
+    def http_hsts_include_subdomains(self) -> bool: ...
+
+    @property
+    def http_hsts_preload(self) -> bool: ...
+
+    @property
+    def http_refused_methods(self) -> tuple[str, ...]: ...
+
+    @property
+    def http_upgrades(self) -> tuple[str, ...]: ...
+
+    @property
+    def http_max_header_size(self) -> int: ...
+
+    @property
+    def http_max_header_fields(self) -> int: ...
+
+    @property
+    def http_max_body_size(self) -> int: ...
+
+    @property
+    def http_max_requests(self) -> int: ...
+
+    @property
+    def http_request_timeout(self) -> float: ...
+
+    @property
+    def http_keepalive_timeout(self) -> float: ...
+
+    @property
+    def http_response_timeout(self) -> float: ...
+
+
 @frozen(eq=False)
 class FrontOptions:
     """What makes a front, together with the events of its session."""
@@ -88,3 +147,6 @@ class FrontOptions:
     """The backend's ``identity``."""
     now: Callable[[], datetime]
     """The time with its time zone, for the ``Received:`` field."""
+    read_challenge: Callable[[str], bytes | None] | None = None
+    """The answer to an ACME http-01 challenge (RFC 8555 §8.3) by its token, which is 1 to 128 letters, digits, ``-`` and
+    ``_``; None where there is none. Without ``acme_challenge_directory`` there is no such function."""
