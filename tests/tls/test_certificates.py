@@ -17,7 +17,13 @@ from cryptography.x509.oid import ExtensionOID
 
 from tests.support.certificates import Authority, Issued, key_pem, new_key, write_pem
 from tlsproxy.errors import OptionsError
-from tlsproxy.tls.certificates import Certificate, load_authorities, load_certificate
+from tlsproxy.tls.certificates import (
+    OWN_AUTHORITIES,
+    Certificate,
+    load_authorities,
+    load_bundle,
+    load_certificate,
+)
 
 NOW = datetime.now(UTC)
 
@@ -270,3 +276,39 @@ class TestAuthorities:
 )
 def test_every_key_type_is_named(authority: Authority, key: object, key_type: str) -> None:
     assert load(authority.issue("a.example", key=key)).key_type == key_type  # type: ignore[arg-type]
+
+
+class TestBundle:
+    """Authorities as an operating system has them: some of them odd."""
+
+    UNREADABLE = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+
+    def test_one_that_can_not_be_read_is_left_out(self, tmp_path: Path, authority: Authority) -> None:
+        path = write_pem(
+            tmp_path / "ca.pem", self.UNREADABLE + authority.pem + b"# comment\n" + authority.pem
+        )
+        loaded = load_bundle(str(path))
+        assert loaded.certificates == (authority.certificate,) * 2
+        assert loaded.warnings == (f"{path}: 1 of its certificates can't be read, and aren't trusted",)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"", "has no PEM certificate in it"), (UNREADABLE, "none of its certificates can be read")],
+    )
+    def test_one_at_least_must_be_readable(self, tmp_path: Path, content: bytes, message: str) -> None:
+        with pytest.raises(OptionsError, match=message) as raised:
+            load_bundle(str(write_pem(tmp_path / "ca.pem", content)))
+        assert [option for option, _ in raised.value.problems] == ["tls_ca"]
+
+    def test_the_end_of_validity_is_warned_of_in_a_list_of_one_s_own(
+        self, tmp_path: Path, authority: Authority
+    ) -> None:
+        later = NOW + timedelta(days=1000)
+        own = write_pem(tmp_path / "own.pem", authority.pem * OWN_AUTHORITIES)
+        system = write_pem(tmp_path / "system.pem", authority.pem * (OWN_AUTHORITIES + 1))
+        assert "has expired" in load_bundle(str(own), later).warnings[0]
+        assert load_bundle(str(system), later).warnings == ()
+
+    def test_others_must_not_write_it(self, tmp_path: Path, authority: Authority) -> None:
+        with pytest.raises(OptionsError, match="must not be writable by others"):
+            load_bundle(str(write_pem(tmp_path / "ca.pem", authority.pem, 0o666)))

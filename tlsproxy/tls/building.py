@@ -41,8 +41,8 @@ _VERIFY_MODES: Final = {
     VerifyMode.REQUIRE: SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT,
 }
 
-_VERIFY_DEPTH: Final = 10
-"""Intermediate authorities in a client's chain. Real ones have two or three; each costs a signature check."""
+VERIFY_DEPTH: Final = 10
+"""Intermediate authorities in a peer's chain. Real ones have two or three; each costs a signature check."""
 
 _FFDHE2048: Final = b"""\
 -----BEGIN DH PARAMETERS-----
@@ -99,7 +99,7 @@ def build_context(
         raise OptionsError(problems)
     _set_behaviour(context, policy)
     for certificate in group:
-        _use_certificate(context, certificate)
+        use_certificate(context, certificate)
     if authorities is not None:
         _verify_clients(context, policy.verify_mode, authorities)
     if policy.alpn_protocols:
@@ -145,7 +145,11 @@ def _set_behaviour(context: SSL.Context, policy: ServerPolicy) -> None:
         context.load_tmp_dh(path)
 
 
-def _use_certificate(context: SSL.Context, certificate: Certificate) -> None:
+def use_certificate(context: SSL.Context, certificate: Certificate) -> None:
+    """Let ``context`` show a certificate with its chain.
+
+    :raises OptionsError: The TLS library refuses it.
+    """
     try:
         # The one function of OpenSSL by which each certificate in a context keeps a chain of its own.
         with in_memory(certificate.chain_pem) as path:
@@ -164,7 +168,7 @@ def _verify_clients(context: SSL.Context, mode: VerifyMode, authorities: Authori
     # What the operator listed is trusted, also an authority below a root that isn't listed.
     store = cast("crypto.X509Store", context.get_cert_store())
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-    context.set_verify_depth(_VERIFY_DEPTH)
+    context.set_verify_depth(VERIFY_DEPTH)
     context.set_verify(_VERIFY_MODES[mode], _note_verify_error)
 
 

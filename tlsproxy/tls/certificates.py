@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
+from warnings import catch_warnings, simplefilter
 
 from attrs import field, frozen
 from cryptography import x509
@@ -13,12 +14,16 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 
 from tlsproxy.errors import OptionsError
 from tlsproxy.tls.files import FileError, read_file
 
 EXPIRY_WARNING: Final = timedelta(days=14)
 """Automated renewal (ACME) happens 30 days before the end: whoever is this late has been forgotten."""
+
+OWN_AUTHORITIES: Final = 10
+"""A longer list is an operating system's, in which there is always one that has expired: nothing to warn of."""
 
 _OTHERS_READ_WRITE: Final = 0o006
 _OTHERS_WRITE: Final = 0o002
@@ -37,6 +42,10 @@ _KEY_TYPES: Final = {
 
 # EC keys may come after a block of parameters, and keys in the certificate's file before or after it.
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ((?:[A-Z]+ )?PRIVATE KEY)-----\s.*?-----END \1-----", re.DOTALL)
+
+_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL)
+_NO_CERTIFICATE = "has no PEM certificate in it (-----BEGIN CERTIFICATE-----)"
 
 _DNS_NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
@@ -136,6 +145,37 @@ def load_authorities(path: str, now: datetime | None = None) -> Authorities:
     return Authorities(path, certificates, tuple(f"{path}: {warning}" for warning in warnings))
 
 
+def load_bundle(path: str, now: datetime | None = None) -> Authorities:
+    """Read the authorities of ``tls_ca``, which may be those of a whole operating system: among them are some that don't
+    keep to RFC 5280. One that can't be read is left out, and so isn't trusted.
+
+    :raises OptionsError: under ``tls_ca``.
+    """
+    try:
+        certificates, unreadable = _parse_bundle(_read(path, _OTHERS_WRITE))
+    except FileError as error:
+        raise OptionsError((("tls_ca", f"{path}: {error}"),)) from error
+    warnings = [f"{unreadable} of its certificates can't be read, and aren't trusted"] if unreadable else []
+    if len(certificates) <= OWN_AUTHORITIES:
+        warnings += _validity_warnings(certificates, now or datetime.now(UTC))
+    return Authorities(path, certificates, tuple(f"{path}: {warning}" for warning in warnings))
+
+
+def _parse_bundle(content: bytes) -> tuple[tuple[x509.Certificate, ...], int]:
+    """The certificates that can be read, and the number of those that can't."""
+    certificates: list[x509.Certificate] = []
+    blocks = _CERTIFICATE.findall(content)
+    with catch_warnings():
+        # A serial number of 0, which Debian's bundle has once.
+        simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in blocks:
+            with suppress(FileError):
+                certificates += _parse_certificates(block)
+    if not certificates:
+        raise FileError("none of its certificates can be read" if blocks else _NO_CERTIFICATE)
+    return tuple(certificates), len(blocks) - len(certificates)
+
+
 @contextmanager
 def _noting(option: str, path: str, problems: list[tuple[str, str]]) -> Iterator[None]:
     """Make a file that can't be used a problem among others."""
@@ -151,8 +191,8 @@ def _read(path: str, forbidden_mode: int) -> bytes:
 
 
 def _parse_certificates(content: bytes) -> tuple[x509.Certificate, ...]:
-    if b"-----BEGIN CERTIFICATE-----" not in content:
-        raise FileError("has no PEM certificate in it (-----BEGIN CERTIFICATE-----)")
+    if _BEGIN_CERTIFICATE not in content:
+        raise FileError(_NO_CERTIFICATE)
     try:
         certificates = tuple(x509.load_pem_x509_certificates(content))
         # These are parsed when first asked for, and then without anyone to catch what they raise.

@@ -55,6 +55,7 @@ class Engine:
 
     __slots__ = (
         "_begin",
+        "_check_peer",
         "_close_owed",
         "_connection",
         "_failed",
@@ -84,6 +85,7 @@ class Engine:
         policy: HandshakePolicy,
         on_renegotiation: Callable[[int, Outcome], None] | None = None,
         is_client: bool = False,
+        check_peer: Callable[[SSL.Connection], None] | None = None,
     ) -> None:
         """
         :param connection: Over memory BIOs, in accept state (in connect state for a client).
@@ -91,12 +93,15 @@ class Engine:
         :param on_renegotiation: Told of each attempt of the peer: its number, counted from 1, and what it led to. Must not
             raise.
         :param is_client: This end is the client.
+        :param check_peer: Given the connection once a handshake is done, the first one or a renegotiation. Raises
+            ``HandshakeFailed`` if the peer isn't who it should be.
         """
         self._connection = connection
         self._protocols = protocols
         self._guard = HandshakeGuard(policy)
         self._on_renegotiation = on_renegotiation
         self._is_client = is_client
+        self._check_peer = check_peer
         self._records = RecordCounter()
         self._begin = b""
         # The first bytes that the peer sent, until established.
@@ -281,12 +286,14 @@ class Engine:
         self._begin = self._flight = b""
 
     def _examine(self, *, resumed: bool = False, hello: ClientHello | None = None) -> None:
-        """See that the version is allowed, whatever OpenSSL thought, and note what was negotiated."""
+        """See that version and peer are as they should be, whatever OpenSSL thought, and note what was negotiated."""
         try:
             self._check_version()
         except VersionRefused:
             self._send_close_notify()  # for OpenSSL all is well: it has no better alert
             raise
+        if self._check_peer is not None:
+            self._check_peer(self._connection)
         self.facts = gather_facts(self._connection, is_client=self._is_client, resumed=resumed, hello=hello)
 
     def _check_version(self) -> None:
