@@ -42,6 +42,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 proxymap unix - - n - - proxymap
 anvil unix - - n - 1 anvil
+smtp unix - - n - - smtp
 virtual unix - n n - - virtual
 error unix - - n - - error
 retry unix - - n - - error
