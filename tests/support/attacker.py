@@ -64,6 +64,7 @@ class Attacker:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = CorkedSocket(plain)
         self._version = VERSIONS[version]
+        self._sent_at = 0.0
         self.tls = TLSConnection(self._socket)
         self.tls.handshakeClientCert(settings=settings, serverName="localhost")
 
@@ -87,14 +88,14 @@ class Attacker:
         for _ in range(count):
             for _ in send():  # type: ignore[operator]
                 pass
+        self._sent_at = time.monotonic()
         self._socket.uncork()
 
     def read_to_end(self) -> tuple[list[int], float]:
-        """Read until the other side closes: descriptions of its alerts, and the seconds until then.
+        """Read until the other side closes: descriptions of its alerts, and the seconds since the burst began.
 
         Reads the socket on beyond alerts that end a session for tlslite.
         """
-        began = time.monotonic()
         alerts: list[int] = []
         while True:
             try:
@@ -110,7 +111,7 @@ class Attacker:
                     break
             except ConnectionError:
                 break
-        return alerts, time.monotonic() - began
+        return alerts, time.monotonic() - self._sent_at
 
     def __enter__(self) -> Self:
         return self
