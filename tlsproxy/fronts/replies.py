@@ -117,6 +117,11 @@ class ReplyReader:
         """Take bytes as they came."""
         self._buffer += data
 
+    @property
+    def unread(self) -> int:
+        """Bytes behind the last reply that was given out."""
+        return len(self._buffer)
+
     def next_reply(self) -> Reply | None:
         """The next reply; None while it isn't whole. After one that is ``MALFORMED`` the reader is of no more use."""
         while (end := self._buffer.find(b"\n", self._scanned)) >= 0:
