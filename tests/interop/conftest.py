@@ -45,10 +45,15 @@ def new_marker() -> Callable[[], str]:
     return lambda: f"marker-{next(numbers)}-end"
 
 
+BANNED = "127.0.0.66"
+"""A client that Postfix doesn't take mail from, where it learns who the client is."""
+
+_BANNED = {"smtpd_recipient_restrictions": f"check_client_access inline:{{{BANNED}=REJECT}}"}
+
 _SMTPD: Mapping[str, Smtpd] = {
     "none": Smtpd({"smtpd_authorized_xforward_hosts": "127.0.0.1"}),
-    "xclient": Smtpd({"smtpd_authorized_xclient_hosts": "127.0.0.1"}),
-    "haproxy": Smtpd({"smtpd_upstream_proxy_protocol": "haproxy"}),
+    "xclient": Smtpd({"smtpd_authorized_xclient_hosts": "127.0.0.1", **_BANNED}),
+    "haproxy": Smtpd({"smtpd_upstream_proxy_protocol": "haproxy", **_BANNED}),
 }
 _SMTPD_OF: Mapping[str, str] = {
     "none": "none",
@@ -89,6 +94,9 @@ def smtpd_address(postfix: Postfix, identity: str) -> str:
     return f"127.0.0.1:{postfix.ports[list(_SMTPD).index(_SMTPD_OF[identity])]}"
 
 
+_NAMED = {"smtp_hostname": "proxy.example"}
+
+
 @pytest.fixture(scope="session")
 def postfix_proxy(
     mail_postfix: Postfix, certificate: Issued, tmp_path_factory: pytest.TempPathFactory
@@ -96,7 +104,7 @@ def postfix_proxy(
     """In front of Postfix: ``"IDENTITY MODE"`` for each identity and mode, and some more."""
     listens = {
         f"{identity} {mode}": MailListen(
-            smtpd_address(mail_postfix, identity), options, {"identity": identity}
+            smtpd_address(mail_postfix, identity), {**_NAMED, **options}, {"identity": identity}
         )
         for identity in _SMTPD_OF
         for mode, options in MODES.items()
@@ -132,7 +140,7 @@ def exim_proxy(
     listens |= {
         "AUTH under TLSv1.3": MailListen(plain, {"smtp_auth_tls_protocols": ">=TLSv1.3"}),
         "AUTH without TLS": MailListen(plain, {"tls_auth_only": False}),
-        "trace header": MailListen(plain, {}, {"identity": "trace_header"}),
+        "trace header": MailListen(plain, _NAMED, {"identity": "trace_header"}),
         "xclient": MailListen(plain, {}, {"identity": "xclient"}),
         "normalize": MailListen(plain, {"smtp_bare_newline": "normalize"}),
         "fewer keywords": MailListen(plain, {"smtp_discard_ehlo_keywords": ["size", "Chunking"]}),
@@ -149,7 +157,7 @@ def sendmail_proxy(
     server = f"127.0.0.1:{mail_sendmail.port}"
     listens = {mode: MailListen(server, options) for mode, options in MODES.items()}
     listens |= {
-        "trace header": MailListen(server, {}, {"identity": "trace_header"}),
+        "trace header": MailListen(server, _NAMED, {"identity": "trace_header"}),
         "source address": MailListen(server, {}, {"source_address": "127.0.0.9"}),
         "normalize": MailListen(server, {"smtp_bare_newline": "normalize"}),
         "pass": MailListen(server, {"smtp_bare_newline": "pass"}),

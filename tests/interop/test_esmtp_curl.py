@@ -19,7 +19,7 @@ def curl(port: int, mode: str, ca: Path, message: bytes, *arguments: str) -> tup
     addresses = ["--mail-from", "a@sender.example", "--mail-rcpt", f"user@{DOMAIN}"]
     return run(
         [
-            *(require("curl", package="curl"), "--verbose", "--ssl-reqd", "--cacert", ca, *addresses),
+            *(require("curl", package="curl"), "--verbose", "--ssl-reqd", "--cacert", str(ca), *addresses),
             *("--upload-file", "-", *arguments, f"{scheme}://127.0.0.1:{port}/curl.example"),
         ],
         input=message,

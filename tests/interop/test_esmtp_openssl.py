@@ -15,7 +15,7 @@ from tests.support.programs import require
 
 def s_client(port: int, mode: str, ca: Path, *arguments: str) -> Program:
     starttls = [] if mode == "wrapper" else ["-starttls", "smtp", "-name", "openssl.example"]
-    verified = ["-CAfile", ca, "-verify_return_error", "-verify_ip", "127.0.0.1"]
+    verified = ["-CAfile", str(ca), "-verify_return_error", "-verify_ip", "127.0.0.1"]
     program = require("openssl", package="openssl")
     return Program(
         [
@@ -98,7 +98,15 @@ def test_renegotiation_ends_the_session(
     seen, logged = len(postfix_proxy.program.notes), len(mail_postfix.log)
     port = postfix_proxy.port("none may")
     program = require("openssl", package="openssl")
-    interactive = ["-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-CAfile", authority.path, "-tls1_2"]
+    interactive = [
+        "-connect",
+        f"127.0.0.1:{port}",
+        "-starttls",
+        "smtp",
+        "-CAfile",
+        str(authority.path),
+        "-tls1_2",
+    ]
     with Program([program, "s_client", *interactive]) as client:
         client.wait_for_output("^    Verify return code: 0")
         client.send(b"R\n")

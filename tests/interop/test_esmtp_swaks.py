@@ -35,7 +35,7 @@ def test_with_tls_verified_and_pipelined(
     mail_exim: Exim, exim_proxy: MailProxy, authority: Authority, new_marker: Callable[[], str], mode: str
 ) -> None:
     marker = new_marker()
-    verified = ["--tls-verify", "--tls-ca-path", authority.path]
+    verified = ["--tls-verify", "--tls-ca-path", str(authority.path)]
     status, dialogue = swaks(exim_proxy.port(mode), TLS[mode], *verified, "--pipeline", "--body", marker)
     assert status == 0, dialogue
     assert "=== TLS started with cipher TLSv1.3:" in dialogue
