@@ -19,9 +19,10 @@ class Proxy(Program):
 
     @classmethod
     def start(cls, directory: Path, toml: str, *, env: Mapping[str, str] | None = None) -> Self:
-        """Start with the configuration ``toml`` and wait until it listens."""
+        """Start with the configuration ``toml`` and wait until it listens. It stops at once, unless ``toml`` says else."""
         config = directory / "tlsproxy.toml"
-        config.write_text('log_format = "json"\n' + toml)
+        hurry = "" if "drain_timeout" in toml else "drain_timeout = 0\n"
+        config.write_text('log_format = "json"\n' + hurry + toml)
         proxy = cls(config, env=env)
         try:
             proxy.wait_for_output(r'"event": ?"listening"')
@@ -53,11 +54,11 @@ class Proxy(Program):
     ) -> dict[str, Any]:
         """Wait for a log line of ``event`` with these ``fields``, behind the first ``after`` lines of the log."""
         deadline = time.monotonic() + timeout
-        while True:
-            for note in self.notes[after:]:
-                if note["event"] == event and fields.items() <= note.items():
-                    return note
-            with self._changed:
+        with self._changed:
+            while True:
+                for note in self.notes[after:]:
+                    if note["event"] == event and fields.items() <= note.items():
+                        return note
                 if self._finished or not self._changed.wait(deadline - time.monotonic()):
                     raise self._failure(f"no {event} with {fields} in the log")
 

@@ -223,6 +223,11 @@ class Leg:
         if was_paused and not self._pauses and self._readable():
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
+    @property
+    def waits_for_consumer(self) -> bool:
+        """Whether it isn't read because the other leg's write buffer is full."""
+        return bool(self._pauses & self.PAUSED_BY_CONSUMER)
+
     # IPushProducer: called by the transport that this leg produces for
 
     def pauseProducing(self) -> None:

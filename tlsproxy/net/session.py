@@ -249,9 +249,9 @@ class Session:
         self.client.resume(Leg.PAUSED_BY_CONNECTING)
 
     def _open(self) -> None:
-        host, settings = self._host, self._plan.settings
+        host = self._host
         self._started = host.clock.seconds()
-        self._idle_timer = host.clock.callLater(settings.idle_timeout / IDLE_CHECKS, self._check_idle)
+        self._await_idle_check()
         host.opened(self)
         host.notify(SessionStarted(**self._context(), kind=host.kind.name))
         local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
@@ -467,22 +467,24 @@ class Session:
         self._idle_checks = 0 if moved != self._moved else self._idle_checks + 1
         self._moved = moved
         self._idle_timer = None
-        if self._idle_checks >= IDLE_CHECKS and not self._gave_up_stalled_backend():
-            self._idle_timed_out()
+        if self._idle_checks < IDLE_CHECKS:
+            self._await_idle_check()
+        elif self.client.waits_for_consumer and not self._spliced:
+            self._give_up_backend()
         else:
-            interval = self._plan.settings.idle_timeout / IDLE_CHECKS
-            self._idle_timer = self._host.clock.callLater(interval, self._check_idle)
+            self._idle_timed_out()
 
-    def _gave_up_stalled_backend(self) -> bool:
-        """Whether it is the backend that everything waits for: then that is lost, and the client gets its answer."""
-        backend = self._backend
-        if self._spliced or backend is None or not self.client.waits_for_consumer:
-            return False
+    def _await_idle_check(self) -> None:
+        interval = self._plan.settings.idle_timeout / IDLE_CHECKS
+        self._idle_timer = self._host.clock.callLater(interval, self._check_idle)
+
+    def _give_up_backend(self) -> None:
+        """It isn't the client that is idle: it waits for the backend to take what it sends, and will get an answer."""
+        assert self._backend is not None  # noqa: S101 - who waits for a consumer has one
         self._idle_checks = 0
-        timeout = self._plan.settings.idle_timeout
-        self._note_backend_failure(f"took nothing for {timeout:g} s")
-        backend.abort()
-        return True
+        self._await_idle_check()
+        self._note_backend_failure(f"took nothing for {self._plan.settings.idle_timeout:g} s")
+        self._backend.abort()
 
     def _idle_timed_out(self) -> None:
         """The front may have a last word to say; none of them goes on."""
@@ -531,7 +533,6 @@ class Session:
 
     def _finished(self) -> None:
         """Both sockets are closed."""
-        self._host.ended(self)
         engine, connector = self.client.engine, self._host.connector
         facts = engine.facts if engine is not None else None
         connected = self._connected
@@ -553,3 +554,4 @@ class Session:
                 key_updates=engine.key_updates if engine is not None else 0,
             )
         )
+        self._host.ended(self)
