@@ -22,6 +22,7 @@ OLD_TLS = TlsFacts("TLSv1", "AES128-SHA", 128)
 OPENED = SessionOpened(CLIENT, LOCAL, tls_available=True, session="5f")
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
+READY = to_client("220 2.0.0 Ready to start TLS")
 UNAVAILABLE = "421 4.3.2 proxy.example Service not available, try again later"
 CLOSING = "421 4.3.0 proxy.example Closing connection"
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.fronts.conftest import (
     OPENED,
+    READY,
     TLS,
     UNAVAILABLE,
     Play,
@@ -14,7 +15,7 @@ from tests.fronts.conftest import (
     with_recipient,
 )
 from tests.support.playbook import Playbook, backend, client, to_backend, to_client
-from tlsproxy.fronts.commands import CloseSession, ConnectBackend, Report
+from tlsproxy.fronts.commands import AbortBackend, CloseSession, ConnectBackend, Report, StartTls
 from tlsproxy.fronts.events import (
     BackendConnected,
     BackendFinished,
@@ -287,3 +288,16 @@ def test_nothing_happens_after_the_end(play: Play) -> None:
         DrainRequested(),
     ):
         playbook >> event
+
+
+def test_a_second_request_to_drain_is_the_last_word(play: Play) -> None:
+    playbook = in_data(greeted(play()))
+    playbook >> DrainRequested()
+    (playbook >> DrainRequested() << to_client(UNAVAILABLE) << AbortBackend() << CloseSession("shutdown"))
+
+
+def test_a_second_request_to_drain_ends_a_handshake(play: Play) -> None:
+    playbook = connected(play())
+    playbook >> client("STARTTLS") << READY << StartTls()
+    playbook >> DrainRequested()
+    playbook >> DrainRequested() << CloseSession("shutdown")

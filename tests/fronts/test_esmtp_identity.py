@@ -6,6 +6,7 @@ from tests.fronts.conftest import (
     CLIENT,
     LOCAL,
     OPENED,
+    READY,
     TLS,
     UNAVAILABLE,
     Play,
@@ -22,7 +23,6 @@ from tlsproxy.fronts.options import IdentityMode, TlsSecurityLevel
 from tlsproxy.identity.proxy_header import encode_v1, encode_v2
 
 ENCRYPT = TlsSecurityLevel.ENCRYPT
-READY = to_client("220 2.0.0 Ready to start TLS")
 XCLIENT_OFFER = ("PIPELINING", "XCLIENT NAME ADDR PORT PROTO HELO")
 XCLIENT = "XCLIENT NAME=[UNAVAILABLE] PORT=51234 ADDR=192.0.2.7"
 
@@ -179,8 +179,8 @@ def test_a_message_begins_with_the_field(play: Play) -> None:
     playbook = with_recipient(greeted(play(TRACE)))
     for text in ("first", "second"):
         playbook >> client("DATA") << to_backend("DATA")
-        playbook >> backend("354 go on") << to_client("354 go on") << to_backend(FIELD)
-        playbook >> client(text, "more", ".") << to_backend(text, "more", ".")
+        playbook >> backend("354 go on") << to_client("354 go on")
+        playbook >> client(text, "more", ".") << to_backend(FIELD, text, "more", ".")
         playbook >> backend("250 queued") << to_client("250 queued")
         with_recipient(playbook)
 
@@ -189,7 +189,7 @@ def test_it_tells_what_is_known_of_the_client(play: Play) -> None:
     playbook = in_tls(play(TRACE), "AUTH PLAIN", "SMTPUTF8", "SIZE")
     playbook >> client("AUTH PLAIN AGEAYg==") << to_backend("AUTH PLAIN AGEAYg==")
     playbook >> backend("235 welcome") << to_client("235 welcome")
-    grown = 1000 + len(FIELD_IN_TLS)
+    grown = 1000 + len(FIELD_IN_TLS) + len(b"\r\n")
     (
         playbook
         >> client("MAIL FROM:<a> SIZE=1000 SMTPUTF8")
@@ -197,7 +197,8 @@ def test_it_tells_what_is_known_of_the_client(play: Play) -> None:
     )
     playbook >> backend("250 Ok") << to_client("250 Ok")
     playbook >> client("DATA") << to_backend("DATA")
-    playbook >> backend("354 go on") << to_client("354 go on") << to_backend(FIELD_IN_TLS)
+    playbook >> backend("354 go on") << to_client("354 go on")
+    playbook >> client(b"text") << to_backend(FIELD_IN_TLS, b"text")
 
 
 def test_it_forgets_an_auth_before_tls(play: Play) -> None:
@@ -212,7 +213,8 @@ def test_it_forgets_an_auth_before_tls(play: Play) -> None:
     playbook >> backend("250 old") << to_client("250 old")
     with_recipient(playbook) >> client("DATA") << to_backend("DATA")
     field = FIELD_IN_TLS.replace(b"UTF8SMTPSA", b"ESMTPS")
-    playbook >> backend("354 go on") << to_client("354 go on") << to_backend(field)
+    playbook >> backend("354 go on") << to_client("354 go on")
+    playbook >> client(b"text") << to_backend(field, b"text")
 
 
 @pytest.mark.parametrize(("hello", "said"), [(None, b"unknown"), ("HELO h.example", b"h.example")])
@@ -223,7 +225,32 @@ def test_it_tells_of_a_client_without_esmtp(play: Play, hello: str | None, said:
         playbook >> backend("250 old") << to_client("250 old")
     with_recipient(playbook) >> client("DATA") << to_backend("DATA")
     field = FIELD.replace(b"c.example", said).replace(b"ESMTP", b"SMTP")
-    playbook >> backend("354 go on") << to_client("354 go on") << to_backend(field)
+    playbook >> backend("354 go on") << to_client("354 go on")
+    playbook >> client(b"text") << to_backend(field, b"text")
+
+
+@pytest.mark.parametrize("begin", [b" ", b"\t"])
+def test_a_message_cannot_continue_it(play: Play, begin: bytes) -> None:
+    playbook = with_recipient(greeted(play(TRACE)))
+    playbook >> client("DATA") << to_backend("DATA")
+    playbook >> backend("354 go on") << to_client("354 go on")
+    playbook >> client(begin + b"(by boss)") << to_backend(FIELD, b"\r\n", begin + b"(by boss)")
+
+
+def test_a_chunk_cannot_continue_it(play: Play) -> None:
+    playbook = with_recipient(greeted(play(TRACE), "CHUNKING"))
+    playbook >> client("BDAT 3 LAST")
+    playbook >> client(b" ") << to_backend(f"BDAT {3 + len(FIELD) + 2} LAST", FIELD, b"\r\n ")
+    playbook >> client(b"xy") << to_backend(b"xy")
+    playbook >> backend("250 queued") << to_client("250 queued")
+
+
+def test_it_waits_for_the_first_chunk_that_holds_something(play: Play) -> None:
+    playbook = with_recipient(greeted(play(TRACE), "CHUNKING"))
+    playbook >> client("BDAT 0") << to_backend("BDAT 0")
+    playbook >> backend("250 0") << to_client("250 0")
+    playbook >> client("BDAT 1 LAST", b"x") << to_backend(f"BDAT {1 + len(FIELD)} LAST", FIELD, b"x")
+    playbook >> backend("250 queued") << to_client("250 queued")
 
 
 def test_it_is_part_of_the_first_chunk(play: Play) -> None:

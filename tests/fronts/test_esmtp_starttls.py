@@ -6,6 +6,7 @@ from tests.fronts.conftest import (
     CLIENT,
     CLOSING,
     LOCAL,
+    READY,
     TLS,
     UNAVAILABLE,
     Play,
@@ -31,7 +32,6 @@ from tlsproxy.fronts.events import (
 )
 from tlsproxy.fronts.options import InjectionPolicy, TlsSecurityLevel
 
-READY = to_client("220 2.0.0 Ready to start TLS")
 SEND_HELLO = "503 5.5.1 Error: send HELO/EHLO first"
 
 

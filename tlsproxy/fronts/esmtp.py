@@ -118,6 +118,8 @@ _GOODBYE: Final = 221
 _READY: Final = 220
 _EHLO_UNKNOWN: Final = frozenset({500, 502})
 
+_EMPTY_LINE: Final = b"\r\n"
+
 _OF_A_MESSAGE: Final = frozenset({Awaited.MAIL, Awaited.DATA, Awaited.CHUNK, Awaited.END_OF_DATA})
 
 _PROXY_MODES: Final = frozenset({IdentityMode.PROXY_V1, IdentityMode.PROXY_V2})
@@ -165,6 +167,9 @@ class EsmtpFront:
     _transaction: bool = field(init=False, default=False)
     _transfer: Transfer = field(init=False)
     _trace: bytes = field(init=False, default=b"")  # to be sent before the message's content
+    _chunk_announced: tuple[int, bool] | None = field(
+        init=False, default=None
+    )  # by the client, not yet to the backend
 
     @property
     def _settings(self) -> EsmtpOptions:
@@ -242,7 +247,12 @@ class EsmtpFront:
             self._fail(replies.TIMEOUT, "idle_timeout")
 
     def _drain(self, _event: DrainRequested) -> None:
-        self._draining = True
+        if not self._draining:
+            self._draining = True
+        elif self._reading is Reading.NOTHING:
+            self._end("shutdown")  # nothing can be said during the handshake
+        else:
+            self._fail(replies.UNAVAILABLE, "shutdown")
 
     # The backend's connection
 
@@ -510,7 +520,7 @@ class EsmtpFront:
     def _mail(self, command: CommandLine) -> None:
         if self._options.identity is IdentityMode.TRACE_HEADER:
             self._trace = self._received_field(command)
-            self._out.to_backend(with_larger_size(command, len(self._trace)))
+            self._out.to_backend(with_larger_size(command, len(self._trace) + len(_EMPTY_LINE)))
             self._owed.expect(Awaited.MAIL, pipelined=True)
         else:
             self._send_on(command)
@@ -524,9 +534,16 @@ class EsmtpFront:
             self._refuse_session(replies.BDAT_NOT_IMPLEMENTED, "bdat_refused")
         else:
             size, last = parsed
-            announced = b"BDAT %d%b\r\n" % (size + len(self._trace), b" LAST" if last else b"")
-            self._out.to_backend(announced)
+            if self._trace and size:
+                self._chunk_announced = parsed  # to the backend when its first byte is there
+            else:
+                self._announce_chunk(size + len(self._trace) if last else size, last=last)
+                if last and self._trace:
+                    self._out.to_backend(self._take_trace(b""))
             self._start_content(Chunk(size), Awaited.END_OF_DATA if last else Awaited.CHUNK)
+
+    def _announce_chunk(self, size: int, *, last: bool) -> None:
+        self._out.to_backend(b"BDAT %d%b\r\n" % (size, b" LAST" if last else b""))
 
     def _auth(self, command: CommandLine) -> None:
         hindrance = ehlo.auth_hindrance(self._settings, self._tls)
@@ -625,9 +642,6 @@ class EsmtpFront:
     def _start_content(self, body: Body, awaited: Awaited) -> None:
         self._reading = Reading.CONTENT
         self._transfer = Transfer(body, awaited)
-        if self._trace:
-            self._out.to_backend(self._trace)
-            self._trace = b""
 
     def _read_content(self) -> bool:
         rest = self._transfer.rest
@@ -643,10 +657,29 @@ class EsmtpFront:
         transfer = self._transfer
         passed = transfer.receive(data)
         if passed:
+            if self._trace:
+                self._open_content(passed)
             self._out.to_backend(passed)
         elif transfer.refused is not None and transfer.verdict is None:
             self._report("smuggling", f"{transfer.refused} in a message")
             self._abandon(replies.BARE_NEWLINE_IN_CONTENT, "smuggling")
+
+    def _open_content(self, first: bytes) -> None:
+        """Send the trace field before the first bytes of a message; a chunk is announced with it, since it is in the chunk."""
+        trace = self._take_trace(first)
+        if self._chunk_announced is not None:
+            (size, last), self._chunk_announced = self._chunk_announced, None
+            self._announce_chunk(len(trace) + size, last=last)
+        self._out.to_backend(trace)
+
+    def _take_trace(self, first: bytes) -> bytes:
+        """The field for a message that begins with ``first``.
+
+        White space there would continue the field (RFC 5322 §2.2.3), in the proxy's name: an empty line ends the header
+        before it, as in Postfix.
+        """
+        trace, self._trace = self._trace, b""
+        return trace + _EMPTY_LINE if first.startswith((b" ", b"\t")) else trace
 
     def _content_ended(self, rest: bytes) -> None:
         transfer = self._transfer

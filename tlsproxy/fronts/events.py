@@ -81,7 +81,10 @@ class TimerExpired:
 
 @frozen
 class DrainRequested:
-    """The service is going to stop: the session should end as soon as nothing would be lost by it."""
+    """The service is going to stop: the session should end as soon as nothing would be lost by it.
+
+    A second one: it ends now, whatever is lost by it, and this is the front's last word.
+    """
 
 
 Event = (
