@@ -118,7 +118,6 @@ def postfix_proxy(
     more("IPv6 and PROXY header", "proxy_v2", {"address": "[::1]:0"})
     more("source address", "none", {}, source_address="127.0.0.9")
     more("normalize", "none", {"smtp_bare_newline": "normalize"})
-    more("pass", "none", {"smtp_bare_newline": "pass"})
     more("ignore injection", "none", {"starttls_injection_policy": "ignore"})
     behind = {"proxy_protocol_from": ["127.0.0.1"], "proxy_protocol_timeout": 0.5}
     for mode, options in MODES.items():
@@ -143,6 +142,7 @@ def exim_proxy(
         "trace header": MailListen(plain, _NAMED, {"identity": "trace_header"}),
         "xclient": MailListen(plain, {}, {"identity": "xclient"}),
         "normalize": MailListen(plain, {"smtp_bare_newline": "normalize"}),
+        "pass": MailListen(plain, {"smtp_bare_newline": "pass"}),
         "fewer keywords": MailListen(plain, {"smtp_discard_ehlo_keywords": ["size", "Chunking"]}),
     }
     with MailProxy(tmp_path_factory.mktemp("exim-proxy"), certificate, listens) as running:
@@ -160,7 +160,6 @@ def sendmail_proxy(
         "trace header": MailListen(server, _NAMED, {"identity": "trace_header"}),
         "source address": MailListen(server, {}, {"source_address": "127.0.0.9"}),
         "normalize": MailListen(server, {"smtp_bare_newline": "normalize"}),
-        "pass": MailListen(server, {"smtp_bare_newline": "pass"}),
     }
     with MailProxy(tmp_path_factory.mktemp("sendmail-proxy"), certificate, listens) as running:
         yield running
