@@ -171,8 +171,13 @@ class TestIdentity:
         )
         assert "OPEN RELAY" in warning
 
-    @pytest.mark.parametrize("identity", ["proxy_v1", "proxy_v2", "xclient", "trace_header", "transparent"])
-    def test_a_mail_server_can_be_told_in_every_way(self, identity: str) -> None:
+    def test_a_field_in_the_message_is_too_late_for_a_server_s_rules(self) -> None:
+        (warning,) = warnings(mail('servers = ["127.0.0.1:2525"]\nidentity = "trace_header"'))
+        assert warning.startswith('backend.mta.identity: "trace_header": to this server every client')
+        assert "OPEN RELAY" in warning
+
+    @pytest.mark.parametrize("identity", ["proxy_v1", "proxy_v2", "xclient", "transparent"])
+    def test_a_mail_server_can_be_told_in_other_ways(self, identity: str) -> None:
         assert warnings(mail(f'servers = ["127.0.0.1:2525"]\nidentity = "{identity}"')) == []
 
     def test_a_stream_relays_for_nobody_that_we_know_of(self) -> None:

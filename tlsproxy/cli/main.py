@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tlsproxy import __version__
-from tlsproxy.cli import check, demo
+from tlsproxy.cli import check, demo, probe
 from tlsproxy.cli import eval as eval_
 from tlsproxy.tls.contexts import library_version
 
-COMMANDS = (check, eval_, demo)
+COMMANDS = (check, eval_, probe, demo)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,9 @@ from tlsproxy.config.toml_text import key_path
 from tlsproxy.fronts import KINDS
 from tlsproxy.fronts.options import IdentityMode
 
+_FROM_OUR_ADDRESS = frozenset({IdentityMode.NONE, IdentityMode.TRACE_HEADER})
+"""With these the server's rules see the proxy's address. It trusts no field in a message, and shouldn't."""
+
 _IPV4_ANY, _IPV6_ANY = "0.0.0.0", "::"  # noqa: S104 - compared with, not bound to
 
 
@@ -54,14 +57,15 @@ def check_identity(configuration: Configuration, findings: Findings) -> None:
         _check_kind(listener, configuration.backends.get(listener.backend), findings)
     used = {listener.backend for listener in configuration.listeners if listener.kind == "esmtp"}
     for backend in configuration.backends.values():
-        if backend.name not in used or backend.identity is not IdentityMode.NONE:
+        if backend.name not in used or backend.identity not in _FROM_OUR_ADDRESS:
             continue
         address = backend.source_address or _own_address(backend)
         findings.warn(
             key_path(backend.path, "identity"),
-            f'"none": to this server every client on the Internet comes from {address}. If it relays for that address '
-            "(Postfix: mynetworks; 127.0.0.1 is in nearly every default) it is an OPEN RELAY. Set identity to what the "
-            "server understands, or take that address out of what it trusts; `tlsproxy probe --relay-test` shows",
+            f'"{backend.identity.value}": to this server every client on the Internet comes from {address}. If it relays '
+            "for that address (Postfix: mynetworks; 127.0.0.1 is in nearly every default) it is an OPEN RELAY. Set "
+            "identity to xclient, proxy_v1 or proxy_v2 if the server understands one, or take that address out of what it "
+            "trusts; `tlsproxy probe --relay-test` shows whether it relays",
         )
 
 
