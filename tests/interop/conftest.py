@@ -15,6 +15,7 @@ import pytest
 from tests.support.certificates import Authority, Issued
 from tests.support.exim import Exim
 from tests.support.mail_proxy import MODES, MailListen, MailProxy, trusting
+from tests.support.mailboxes import DOMAIN
 from tests.support.postfix import Postfix, Smtpd
 from tests.support.sendmail import Sendmail
 
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def certificate(authority: Authority) -> Issued:
     """For every name that a client of these tests calls the proxy."""
-    return authority.issue("mx.example.org", "localhost", "127.0.0.1", "::1")
+    return authority.issue("mx.example.org", f"mx.{DOMAIN}", "localhost", "127.0.0.1", "::1")
 
 
 @pytest.fixture(scope="session")

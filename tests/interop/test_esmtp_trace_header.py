@@ -106,24 +106,45 @@ def test_it_stands_once_before_chunks(
     check(message, content, helo=CLIENT, ip=SOURCE, protocol="ESMTPS", **TLS)
 
 
-@pytest.mark.parametrize("content", [b".dot\r\n", b"..\r\n", b"\r\n.\r\n", b"From nobody\r\n"])
-def test_content_that_begins_oddly(
+def by_data(session: smtplib.SMTP, content: bytes) -> None:
+    assert say(session, "DATA") == 354
+    stuffed = b"".join(
+        b"." + line if line.startswith(b".") else line for line in content.splitlines(keepends=True)
+    )
+    assert say(session, stuffed + b".") == 250
+
+
+def by_chunks(session: smtplib.SMTP, content: bytes) -> None:
+    """Each of one byte, but for the last, which is empty. (Postfix doesn't take another that is.)"""
+    for byte in content:
+        session.send(b"BDAT 1\r\n" + bytes([byte]))
+        assert session.getreply()[0] == 250
+    assert say(session, "BDAT 0 LAST") == 250
+
+
+@pytest.mark.parametrize("send", [by_data, by_chunks])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\r\n", b".dot\r\n", b"..\r\n", b"\r\n.\r\n", b"body\r\n", b" folded\r\n", b"\tfolded: x\r\n\r\n"],
+)
+def test_content_without_a_header(
     mail_postfix: Postfix,
     postfix_proxy: MailProxy,
     client_context: ssl.SSLContext,
     new_marker: Callable[[], str],
     content: bytes,
+    send: Callable[[smtplib.SMTP, bytes], None],
 ) -> None:
-    """The field is stuffed for itself and the client's dots stay what they are, where the two meet."""
-    content += f"{new_marker()}\r\n".encode()
+    """The client's first line neither continues the field, nor are its dots other than they were."""
+    marker = new_marker()
     with connect(postfix_proxy.port("trace_header may"), "may", client_context, source=SOURCE) as session:
-        session.ehlo()
+        session.ehlo(marker)
         transaction(session)
-        assert session.data(content)[0] == 250
-    message = mail_postfix.wait_for_message(content.splitlines()[-1])
-    assert message.count(b"(tlsproxy)") == 1
-    dots = b"\n".join(content.splitlines()).lstrip()
-    assert message.endswith(dots + b"\n")
+        send(session, content)
+    message = content_of(mail_postfix.wait_for_message(f"from {marker} ([".encode()))
+    assert _OURS.fullmatch(received_of(message))
+    lines = [line for line in content.splitlines() if line]
+    assert [line for line in content_of(message).splitlines() if line] == lines
 
 
 @pytest.mark.parametrize(

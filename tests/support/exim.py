@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from tests.support.mailboxes import DOMAIN, MailServer
 from tests.support.processes import Program, free_ports
@@ -24,7 +24,8 @@ _CONFIGURATION = """\
 exim_path = {directory}/exim4
 spool_directory = {directory}/spool
 log_file_path = {directory}/log/%s
-log_selector = +incoming_port +proxy +smtp_protocol_error +smtp_syntax_error +smtp_no_mail
+log_selector = +incoming_port +proxy +smtp_protocol_error +smtp_syntax_error +smtp_no_mail +smtp_confirmation \\
+  +tls_certificate_verified +pipelining
 keep_environment = LD_PRELOAD : ^NSS_WRAPPER_
 deliver_drop_privilege
 primary_hostname = mx.{domain}
@@ -45,9 +46,7 @@ recipient:
   deny message = relay not permitted
 
 begin routers
-inbox:
-  driver = accept
-  transport = maildir
+{router}
 
 begin transports
 maildir:
@@ -56,6 +55,7 @@ maildir:
   maildir_format
   user = {user}
 
+{transport}
 begin authenticators
 plain:
   driver = plaintext
@@ -77,10 +77,58 @@ cram:
 """
 
 
+_INBOX = """\
+inbox:
+  driver = accept
+  transport = maildir
+"""
+
+_SMARTHOST = """\
+smarthost:
+  driver = manualroute
+  transport = smarthost
+  route_list = * 127.0.0.1
+  self = send
+"""
+
+_SMARTHOST_TRANSPORT = """\
+smarthost:
+  driver = smtp
+  port = {port}
+  protocol = {protocol}
+  allow_localhost
+  hosts_require_tls = *
+  tls_verify_hosts = *
+  tls_verify_certificates = {directory}/ca.pem
+  hosts_pipe_connect = *
+"""
+
+
+@frozen
+class Smarthost:
+    """Where all mail goes: to a loopback ``port``, under TLS that is verified with ``ca``."""
+
+    port: int
+    ca: Path
+    """The proxy's name is checked too: Exim takes 127.0.0.1 for its own name, ``mx.mail.example``."""
+    implicit: bool = False
+    """TLS from the first byte."""
+
+    def transport(self, directory: Path) -> str:
+        """Configure it for an Exim in ``directory``, which its user can read."""
+        shutil.copyfile(self.ca, directory / "ca.pem")
+        protocol = "smtps" if self.implicit else "smtp"
+        return _SMARTHOST_TRANSPORT.format(port=self.port, protocol=protocol, directory=directory)
+
+
 @define
 class Exim(MailServer):
-    """A running Exim."""
+    """A running Exim.
 
+    :param smarthost: Where it sends what it takes, instead of delivering it.
+    """
+
+    smarthost: Smarthost | None = None
     port: int = field(init=False)
     proxy_port: int = field(init=False)
     """Where a connection has to begin with a PROXY header (``hosts_proxy``)."""
@@ -125,6 +173,8 @@ class Exim(MailServer):
                 ports=f"{self.port} : {self.proxy_port}",
                 proxy_port=self.proxy_port,
                 user=_USER,
+                router=_INBOX if self.smarthost is None else _SMARTHOST,
+                transport="" if self.smarthost is None else self.smarthost.transport(directory),
                 name=USER,
                 password=PASSWORD,
             )
