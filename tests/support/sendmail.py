@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from tests.support.mailboxes import DOMAIN, MailServer
 from tests.support.processes import Program, free_port
@@ -52,10 +52,25 @@ S3
 R$*<$*>$*	$2
 
 S0
-R$*	$#local $: $1
+{route}
 
 Mlocal, P={directory}/deliver, F=lDFMPu, S=0, R=0, U={nobody}:{nobody}, A=deliver $u
 Mprog, P=/bin/false, F=lsDFMoqeu9, A=false
+"""
+
+_INBOX = "R$*	$#local $: $1"
+
+# Ruleset tls_server is given how the server's certificate was verified.
+_SMARTHOST = """\
+R$*	$#smarthost $@ [127.0.0.1] $: $1
+
+Stls_server
+ROK	$@ OK
+R$*	$#error $@ 5.7.0 $: "554 server not verified: " $1
+
+O CACertFile={directory}/ca.pem
+O CACertPath={directory}
+Msmarthost, P=[IPC], F=mDFMuXa8, S=0, R=0, E=\\r\\n, L=2040, T=DNS/RFC822/SMTP, A=TCP $h {port}
 """
 
 _DELIVER = """\
@@ -66,10 +81,22 @@ mv {directory}/incoming/$$ {directory}/mail/$$
 """
 
 
+@frozen
+class Smarthost:
+    """Where all mail goes: to a loopback ``port``, after STARTTLS with a certificate that ``ca`` issued."""
+
+    port: int
+    ca: Path
+
+
 @define
 class Sendmail(MailServer):
-    """A running Sendmail. Its log is the whole of every dialogue: ``<<<`` before what came, ``>>>`` before what it said."""
+    """A running Sendmail. Its log is the whole of every dialogue: ``<<<`` before what came, ``>>>`` before what it said.
 
+    :param smarthost: Where it sends what it takes, instead of delivering it.
+    """
+
+    smarthost: Smarthost | None = None
     port: int = field(init=False)
     directory: Path = field(init=False)
     _daemon: Program = field(init=False)
@@ -100,7 +127,8 @@ class Sendmail(MailServer):
     def _start_daemon(self, program: Path) -> None:
         directory = self.directory
         directory.chmod(0o755)
-        hostname = f"mx.{DOMAIN}"
+        # A server that greets by Sendmail's own name is a loop to it.
+        hostname = f"mx.{DOMAIN}" if self.smarthost is None else "sender.example"
         environment = own_names(directory, "smmsp", hostname=hostname)
         for name in ("incoming", "mail"):
             make_for_nobody(directory / name)
@@ -113,7 +141,12 @@ class Sendmail(MailServer):
         configuration = directory / "sendmail.cf"
         configuration.write_text(
             _CONFIGURATION.format(
-                directory=directory, hostname=hostname, domain=DOMAIN, port=self.port, nobody=NOBODY
+                directory=directory,
+                hostname=hostname,
+                domain=DOMAIN,
+                port=self.port,
+                nobody=NOBODY,
+                route=self._route(),
             )
         )
         sendmail = copy_program(program, directory)
@@ -125,3 +158,9 @@ class Sendmail(MailServer):
         except BaseException:
             self._daemon.stop()
             raise
+
+    def _route(self) -> str:
+        if self.smarthost is None:
+            return _INBOX
+        shutil.copyfile(self.smarthost.ca, self.directory / "ca.pem")
+        return _SMARTHOST.format(directory=self.directory, port=self.smarthost.port)
