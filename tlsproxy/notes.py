@@ -127,6 +127,32 @@ class BackendFailed(SessionNote):
 
 
 @frozen(kw_only=True)
+class BackendServerDown(Note):
+    """A server gets no more sessions, but as a last resort."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "backend_server_down"
+    text: ClassVar[str] = "backend {backend}: {server} is out: {detail}"
+
+    backend: str
+    server: str
+    """Its address, as configured."""
+    detail: str
+    """What the last attempt, session or check failed with."""
+
+
+@frozen(kw_only=True)
+class BackendServerUp(Note):
+    """A server that was out gets sessions again."""
+
+    event: ClassVar[str] = "backend_server_up"
+    text: ClassVar[str] = "backend {backend}: {server} is back"
+
+    backend: str
+    server: str
+
+
+@frozen(kw_only=True)
 class FrontReported(SessionNote):
     """The protocol machine noticed something: an attack, a refusal."""
 
@@ -190,6 +216,24 @@ class ConfigurationWarned(Note):
 
 
 @frozen(kw_only=True)
+class RequestServed(SessionNote):
+    """An HTTP request was answered, by the backend or by the proxy."""
+
+    event: ClassVar[str] = "request_served"
+    text: ClassVar[str] = "{status} in {duration:.3f} s"
+
+    method: str | None
+    """None, as ``path``, where the request was refused before it was known."""
+    path: str | None
+    """Without the query, which may hold secrets."""
+    status: int
+    duration: float
+    """Seconds from the request's first byte to the response's last."""
+    bytes_in: int
+    bytes_out: int
+
+
+@frozen(kw_only=True)
 class ProxyHeaderRefused(Note):
     """A connection from a trusted proxy ended before it became a session."""
 
@@ -210,7 +254,7 @@ class ListenOpened(Note):
     listen: str
     kind: str
     tls_protocols: str
-    """The effective set of versions, for a client in no peer."""
+    """The effective set of versions, for a client in no peer; `plaintext` where TLS isn't offered."""
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,8 @@ from twisted.web.server import Site
 from tests.ops.notes import NOTE_KINDS, sample
 from tlsproxy.notes import (
     BackendFailed,
+    BackendServerDown,
+    BackendServerUp,
     ConfigurationWarned,
     FrontReported,
     KeyUpdateLimitHit,
@@ -32,7 +34,8 @@ from tlsproxy.ops import metrics as metrics_module
 from tlsproxy.ops.metrics import Metrics, metrics_site
 
 LISTEN = "0.0.0.0:465"
-NOT_COUNTED = {ListenOpened, ServiceStopped}
+NOT_COUNTED = {ListenOpened, ServiceStopped, BackendServerUp}
+"""The last takes back what another one counted."""
 """Once in a process's life, at its ends: nothing to count."""
 
 
@@ -125,6 +128,13 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
             {"tlsproxy_backend_failures_total{backend=old-mta,server=127.0.0.1:2525}": 1},
         ),
         (
+            note(BackendServerDown, backend="old-mta", server="127.0.0.1:2525"),
+            {
+                "tlsproxy_backend_server_outages_total{backend=old-mta,server=127.0.0.1:2525}": 1,
+                "tlsproxy_backend_server_down{backend=old-mta,server=127.0.0.1:2525}": 1,
+            },
+        ),
+        (
             note(FrontReported, what="smuggling"),
             {"tlsproxy_front_reports_total{listen=0.0.0.0:465,what=smuggling}": 1},
         ),
@@ -146,6 +156,17 @@ def test_a_note_is_counted_under_its_labels(happened: Note, expected: dict[str, 
 @pytest.mark.parametrize("kind", NOTE_KINDS, ids=lambda kind: kind.event)
 def test_every_note_is_counted_or_known_not_to_be(kind: type[Note]) -> None:
     assert bool(counted(note(kind))) == (kind not in NOT_COUNTED)
+
+
+def test_a_server_that_is_back_is_not_down() -> None:
+    server = {"backend": "old-mta", "server": "127.0.0.1:2525"}
+    figure = "tlsproxy_backend_server_down{backend=old-mta,server=127.0.0.1:2525}"
+    metrics = Metrics()
+    values = []
+    for kind in (BackendServerDown, BackendServerUp):
+        metrics.take(note(kind, **server))
+        values.append(figures(metrics).get(figure, 0))
+    assert values == [1, 0]
 
 
 def test_notes_of_one_kind_add_up() -> None:

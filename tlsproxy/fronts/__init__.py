@@ -31,6 +31,8 @@ class Kind:
     front: Callable[[FrontOptions], Front]
     identities: frozenset[IdentityMode]
     """What its backends' ``identity`` may be."""
+    smtp: bool = False
+    """Its backends' servers greet as SMTP servers do."""
     tls_from_start: bool = False
     """Its sessions begin with a handshake, whatever the settings."""
     alpn_protocols: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ _BELOW_PROTOCOLS: Final = frozenset(
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("esmtp", EsmtpFront, frozenset(IdentityMode)),
+        Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True),
         Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True),
     )
 }

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from tlsproxy.errors import TlsError
 from tlsproxy.net.transport import Transport
+from tlsproxy.policy.handshakes import Outcome
 from tlsproxy.tls.engine import Engine
 
 DRAIN_LIMIT: Final = 8 * 1024 * 1024
@@ -45,6 +46,9 @@ class LegOwner(Protocol):
     def leg_lost(self, leg: "Leg") -> None:
         """The connection is gone. The last call."""
 
+    def leg_renegotiation_attempted(self, leg: "Leg", attempt: int, outcome: Outcome) -> None:
+        """A backend's server sent HelloRequest, for the ``attempt``-th time."""
+
     def leg_faulted(self, leg: "Leg", failure: Failure) -> None:
         """An exception that nobody expected."""
 
@@ -53,7 +57,9 @@ class LegOwner(Protocol):
 class Leg:
     """A connection of a session, plaintext or TLS. As a producer it stands for what the peer sends.
 
+    :ivar owner: Can be another from one moment to the next.
     :ivar deliver: Takes the plaintext that the peer sent.
+    :ivar on_lost: Called when the connection is gone, before its owner.
     :ivar received: Plaintext bytes from the peer.
     :ivar sent: Plaintext bytes to the peer.
     :ivar read_finished: The peer sends no more.
@@ -69,7 +75,6 @@ class Leg:
         "_feeder",
         "_fin_sent",
         "_heard_tls",
-        "_owner",
         "_pauses",
         "_receive",
         "_tcp_read_finished",
@@ -77,6 +82,8 @@ class Leg:
         "deliver",
         "engine",
         "lost",
+        "on_lost",
+        "owner",
         "read_finished",
         "received",
         "sent",
@@ -93,9 +100,10 @@ class Leg:
     """Nothing can be sent to the other leg's peer until it has finished the renegotiation that it began."""
 
     def __init__(self, owner: LegOwner, clock: IReactorTime, deliver: Callable[[bytes], None]) -> None:
-        self._owner = owner
+        self.owner = owner
         self._clock = clock
         self.deliver = deliver
+        self.on_lost: Callable[[], None] | None = None
         self.transport: Transport | None = None
         self.engine: Engine | None = None
         self.received = 0
@@ -254,9 +262,9 @@ class Leg:
 
     def connectionMade(self) -> None:
         try:
-            self._owner.leg_connected(self)
+            self.owner.leg_connected(self)
         except Exception:  # noqa: BLE001 - a fault ends this session, not the process
-            self._owner.leg_faulted(self, Failure())
+            self.owner.leg_faulted(self, Failure())
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -264,7 +272,7 @@ class Leg:
         except TlsError as error:
             self._refuse(error)
         except Exception:  # noqa: BLE001 - as above
-            self._owner.leg_faulted(self, Failure())
+            self.owner.leg_faulted(self, Failure())
 
     def readConnectionLost(self) -> None:
         try:
@@ -272,7 +280,7 @@ class Leg:
         except TlsError as error:
             self._refuse(error)
         except Exception:  # noqa: BLE001 - as above
-            self._owner.leg_faulted(self, Failure())
+            self.owner.leg_faulted(self, Failure())
 
     def writeConnectionLost(self) -> None:
         """All that was sent is with the kernel, and our FIN."""
@@ -284,7 +292,9 @@ class Leg:
         self.lost = True
         if self._close_deadline is not None and self._close_deadline.active():
             self._close_deadline.cancel()
-        self._owner.leg_lost(self)
+        if self.on_lost is not None:
+            self.on_lost()
+        self.owner.leg_lost(self)
 
     def _finish_reading(self) -> None:
         self._tcp_read_finished = True
@@ -311,7 +321,7 @@ class Leg:
         self._flush(engine)
         if engine.established:
             self._receive = self._receive_tls
-            self._owner.leg_established(self)
+            self.owner.leg_established(self)
             self._take(engine, plaintext)
 
     def _receive_tls(self, data: bytes) -> None:
@@ -346,9 +356,9 @@ class Leg:
     def _refuse(self, error: TlsError) -> None:
         if self.engine is not None:
             self._flush(self.engine)
-        self._owner.leg_refused(self, error)
+        self.owner.leg_refused(self, error)
 
     def _tell_finished(self) -> None:
         if not self.read_finished and not self._closing:
             self.read_finished = True
-            self._owner.leg_finished(self)
+            self.owner.leg_finished(self)

@@ -5,17 +5,18 @@ commands that come back; once the front says :class:`~tlsproxy.fronts.commands.S
 no protocol: every kind of listener runs on this one class.
 
 How a session ends: the first cause is its reason, for the log. After an end in order both legs close as
-:mod:`tlsproxy.net.leg` says. When a leg is reset, the other learns that too: the backend is reset, unless the client had
-finished sending, and the client gets no close_notify, so that it can tell that something is missing.
+:mod:`tlsproxy.net.leg` says. When a leg is reset, or its TLS fails, the other learns that too: the backend is reset, unless
+the client had finished sending, and the client gets no close_notify, so that it can tell that something is missing.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
-from twisted.internet.interfaces import IConnector, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from tlsproxy.config.settings import Settings
@@ -23,19 +24,24 @@ from tlsproxy.errors import KeyUpdateLimitExceeded, RenegotiationRefused, TlsErr
 from tlsproxy.fronts import Kind
 from tlsproxy.fronts.commands import (
     AbortBackend,
+    BeginRequest,
     CloseSession,
     Command,
     ConnectBackend,
     DisconnectBackend,
     FinishBackend,
     FinishClient,
+    LogRequest,
     PauseClient,
+    ReleaseBackend,
     Report,
     ResumeClient,
     SendToBackend,
     SendToClient,
     Splice,
+    StartTimer,
     StartTls,
+    StopTimer,
 )
 from tlsproxy.fronts.events import (
     BackendConnected,
@@ -49,12 +55,13 @@ from tlsproxy.fronts.events import (
     Event,
     IdleTimedOut,
     SessionOpened,
+    TimerExpired,
     TlsStarted,
 )
 from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.addresses import endpoint_address
-from tlsproxy.net.backend import BackendConnector
+from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
 from tlsproxy.net.leg import Leg
 from tlsproxy.notes import (
     BackendFailed,
@@ -62,6 +69,7 @@ from tlsproxy.notes import (
     KeyUpdateLimitHit,
     Notify,
     RenegotiationAttempted,
+    RequestServed,
     SessionEnded,
     SessionFault,
     SessionStarted,
@@ -74,6 +82,11 @@ from tlsproxy.tls.engine import Engine
 
 IDLE_CHECKS: Final = 4
 """Looks at the byte counts within one ``idle_timeout``: instead of a timer reset at every chunk."""
+
+_PAUSED_BY_BACKEND: Final = Leg.PAUSED_BY_CONSUMER | Leg.PAUSED_BY_CONNECTING | Leg.PAUSED_BY_RENEGOTIATION
+"""Why a client isn't read on a backend's account."""
+
+_FOR_THE_LOG: Final = (Report, LogRequest)
 
 _numbers = count(1)
 
@@ -108,16 +121,20 @@ class SessionHost:
 
 
 class Session:
-    """A session, from accept until both sockets are closed. Owner of its legs (:class:`~tlsproxy.net.leg.LegOwner`)."""
+    """A session, from accept until both sockets are closed.
+
+    It owns its legs (:class:`~tlsproxy.net.leg.LegOwner`), and uses a backend (:class:`~tlsproxy.net.backend.BackendUser`).
+    """
 
     __slots__ = (
         "_address",
         "_backend",
-        "_connected",
-        "_connector",
+        "_connecting",
+        "_connection",
         "_dispatching",
         "_events",
         "_front",
+        "_front_timer",
         "_handshake_timer",
         "_host",
         "_idle_checks",
@@ -126,6 +143,8 @@ class Session:
         "_moved",
         "_plan",
         "_reason",
+        "_request_began",
+        "_server",
         "_spliced",
         "_started",
         "client",
@@ -147,14 +166,17 @@ class Session:
         self._front = host.kind.front(plan.front_options)
         self.client = Leg(self, host.clock, self._client_data)
         self._backend: Leg | None = None
-        self._connected = False
-        self._connector: IConnector | None = None
+        self._connection: BackendConnection | None = None
+        self._connecting: Connecting | None = None
+        self._server: str | None = None
         self._events: deque[Event] = deque()
         self._dispatching = False
         self._spliced = False
         self._reason: str | None = None
         self._started = 0.0
         self._handshake_timer: IDelayedCall | None = None
+        self._front_timer: IDelayedCall | None = None
+        self._request_began = 0.0
         self._idle_timer: IDelayedCall | None = None
         self._idle_checks = 0
         self._moved = 0
@@ -199,9 +221,7 @@ class Session:
             return False
         self._reason = reason
         self._cancel_timers()
-        if self._connector is not None:
-            self._connector.disconnect()
-            self._connector = None
+        self._stop_connecting()
         return True
 
     def _close_legs(self, *, flush_timeout: float, close_notify: bool = True) -> None:
@@ -215,17 +235,24 @@ class Session:
     def _handle(self, event: Event) -> None:
         """Give an event to the front and carry out its commands; events that this causes wait for their turn."""
         self._events.append(event)
-        if self._dispatching:
-            return
+        if not self._dispatching:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
         self._dispatching = True
         try:
             while self._events and self._reason is None:
                 for command in self._front.handle(self._events.popleft()):
-                    self._carry_out[type(command)](self, command)
+                    self._obey(command)
         except Exception:  # noqa: BLE001 - a fault ends this session, not the process
             self._fault(Failure())
         finally:
             self._dispatching = False
+
+    def _obey(self, command: Command) -> None:
+        # A command before it may have ended the session: CloseSession, or a SendToClient that failed in TLS.
+        if self._reason is None or isinstance(command, _FOR_THE_LOG):
+            self._carry_out[type(command)](self, command)
 
     def _client_data(self, data: bytes) -> None:
         self._handle(ClientDataReceived(data))
@@ -233,33 +260,17 @@ class Session:
     def _backend_data(self, data: bytes) -> None:
         self._handle(BackendDataReceived(data))
 
-    def leg_connected(self, leg: Leg) -> None:
+    def leg_connected(self, leg: Leg) -> None:  # noqa: ARG002 - the client's: that of a backend comes connected
         """See :class:`~tlsproxy.net.leg.LegOwner`, as for all ``leg_`` methods."""
-        if leg is self.client:
-            self._open()
-            return
-        self._connector = None
-        if leg is not self._backend or self._reason is not None:
-            leg.abort()
-            return
-        self._connected = True
-        self.client.be_fed_by(leg)
-        leg.be_fed_by(self.client)
-        self._handle(BackendConnected())
-        self.client.resume(Leg.PAUSED_BY_CONNECTING)
-
-    def _open(self) -> None:
         host = self._host
         self._started = host.clock.seconds()
         self._await_idle_check()
-        host.opened(self)
         host.notify(SessionStarted(**self._context(), kind=host.kind.name))
         local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
-        self._handle(
-            SessionOpened(
-                self._address, local, tls_available=self._plan.context is not None, session=self.identifier
-            )
-        )
+        tls_available = self._plan.context is not None
+        self._events.append(SessionOpened(self._address, local, tls_available, self.identifier))
+        host.opened(self)  # which may drain it at once
+        self._dispatch()
 
     def leg_established(self, leg: Leg) -> None:
         if self._handshake_timer is not None:
@@ -315,15 +326,15 @@ class Session:
         if self._reason is None:
             self._lost(leg)
         backend = self._backend
-        if self.client.lost and (backend is None or backend.lost or backend.transport is None):
+        if self.client.lost and (backend is None or backend.lost):
             self._finished()
 
     def _lost(self, leg: Leg) -> None:
         """A leg was reset. Whoever had finished sending before is still delivered, in order."""
         finished = leg.read_finished
         if leg is self._backend and not self._spliced:
-            self._backend = None
-            self.client.resume(Leg.PAUSED_BY_CONSUMER)
+            self._backend = self._connection = None
+            self.client.resume(_PAUSED_BY_BACKEND)
             self._handle(BackendLost("the backend reset the connection"))
             return
         self._end(f"{self._name(leg)}_{'closed' if finished else 'lost'}")
@@ -333,12 +344,36 @@ class Session:
             self._close_legs(flush_timeout=self._plan.settings.idle_timeout, close_notify=finished)
 
     def leg_refused(self, leg: Leg, error: TlsError) -> None:
+        if leg is not self.client:
+            self._backend_refused(leg, error)
+            return
         if isinstance(error, KeyUpdateLimitExceeded):
             limit = self._plan.handshakes.key_update_limit
-            self._host.notify(KeyUpdateLimitHit(**self._context(), limit=limit, leg=self._name(leg)))
+            self._host.notify(KeyUpdateLimitHit(**self._context(), limit=limit, leg="client"))
         elif not isinstance(error, RenegotiationRefused):  # noted when it was attempted
             self._note_refusal(error.reason, str(error))
+        established = leg.engine is not None and leg.engine.established
+        if self._backend is not None and established and not leg.read_finished:
+            self._backend.abort()  # a FIN could be taken for the end of what the client was in the middle of
         self.close(error.reason)
+
+    def _backend_refused(self, leg: Leg, error: TlsError) -> None:
+        """As where the connection was reset, but that the server gets its alert."""
+        if leg is not self._backend or self._connection is None:
+            return  # one that the front has let go
+        self._note_backend_failure(self._connection.server, str(error))
+        if self._spliced:
+            self.close(error.reason)
+        else:
+            self._disconnect_backend()
+            self._handle(BackendLost(str(error)))
+
+    def leg_renegotiation_attempted(self, leg: Leg, attempt: int, outcome: Outcome) -> None:
+        self._host.notify(
+            RenegotiationAttempted(
+                **self._context(), attempt=attempt, outcome=outcome.value, leg=self._name(leg)
+            )
+        )
 
     def leg_faulted(self, leg: Leg, failure: Failure) -> None:  # noqa: ARG002 - the session ends, whichever leg it was
         self._fault(failure)
@@ -364,25 +399,55 @@ class Session:
                 plan.context.new_connection(),
                 protocols=plan.settings.tls_protocols,
                 policy=plan.handshakes,
-                on_renegotiation=self._renegotiation_attempted,
+                on_renegotiation=partial(self.leg_renegotiation_attempted, self.client),
             )
         )
 
-    def _connect_backend(self, _command: ConnectBackend) -> None:
+    def _connect_backend(self, command: ConnectBackend) -> None:
         self.client.pause(Leg.PAUSED_BY_CONNECTING)
-        self._backend = Leg(self, self._host.clock, self._backend_data)
-        self._connector = self._host.connector.connect(self._backend, self._backend_failed)
+        request = ConnectionRequest(
+            client=self._address,
+            smtp=self._host.kind.smtp,
+            hostname=self._plan.front_options.settings.smtp_hostname,
+            fresh=command.fresh,
+        )
+        connecting = self._host.connector.connect(self, request)
+        if self._backend is None:
+            self._connecting = connecting
 
-    def _backend_failed(self, detail: str) -> None:
-        if self._reason is not None:
-            return
-        self._connector = None
-        self._backend = None
-        self._note_backend_failure(detail)
-        self._handle(BackendUnavailable(detail))
+    def backend_attempt_failed(self, server: str, detail: str) -> None:
+        """See :class:`~tlsproxy.net.backend.BackendUser`, as for all ``backend_`` methods."""
+        self._note_backend_failure(server, detail)
+
+    def backend_connected(self, connection: BackendConnection) -> None:
+        leg = connection.leg
+        leg.owner = self
+        leg.deliver = self._backend_data
+        self._connecting = None
+        self._connection = connection
+        self._server = connection.server
+        self._backend = leg
+        self.client.be_fed_by(leg)
+        leg.be_fed_by(self.client)
         self.client.resume(Leg.PAUSED_BY_CONNECTING)
+        self._handle(BackendConnected(reused=connection.reused))
 
-    def _disconnect_backend(self, _command: DisconnectBackend) -> None:
+    def backend_unavailable(self, detail: str) -> None:
+        self._connecting = None
+        self.client.resume(Leg.PAUSED_BY_CONNECTING)
+        self._handle(BackendUnavailable(detail))
+
+    def _stop_connecting(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+
+    def _release_backend(self, _command: ReleaseBackend) -> None:
+        connection = self._connection
+        if self._forget_backend() is not None and connection is not None:
+            connection.release()
+
+    def _disconnect_backend(self, _command: DisconnectBackend | None = None) -> None:
         """The leg ends by itself; what it still tells is no longer heard."""
         backend = self._forget_backend()
         if backend is not None:
@@ -395,13 +460,11 @@ class Session:
             backend.abort()
 
     def _forget_backend(self) -> Leg | None:
-        backend, self._backend = self._backend, None
-        if self._connector is not None:
-            self._connector.disconnect()
-            self._connector = None
+        backend, self._backend, self._connection = self._backend, None, None
+        self._stop_connecting()
+        self.client.resume(_PAUSED_BY_BACKEND)
         if backend is not None:
             self.client.be_fed_by(None)
-            self.client.resume(Leg.PAUSED_BY_CONSUMER)
             backend.deliver = _discard
         return backend
 
@@ -413,6 +476,37 @@ class Session:
 
     def _report(self, command: Report) -> None:
         self._host.notify(FrontReported(**self._context(), what=command.what, detail=command.detail))
+
+    def _start_timer(self, command: StartTimer) -> None:
+        if self._front_timer is not None:
+            self._front_timer.reset(command.seconds)
+        else:
+            self._front_timer = self._host.clock.callLater(command.seconds, self._front_timer_expired)
+
+    def _stop_timer(self, _command: StopTimer) -> None:
+        timer, self._front_timer = self._front_timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _front_timer_expired(self) -> None:
+        self._front_timer = None
+        self._handle(TimerExpired())
+
+    def _begin_request(self, _command: BeginRequest) -> None:
+        self._request_began = self._host.clock.seconds()
+
+    def _log_request(self, command: LogRequest) -> None:
+        self._host.notify(
+            RequestServed(
+                **self._context(),
+                method=command.method,
+                path=command.path,
+                status=command.status,
+                duration=self._host.clock.seconds() - self._request_began,
+                bytes_in=command.bytes_in,
+                bytes_out=command.bytes_out,
+            )
+        )
 
     def _send_to_client(self, command: SendToClient) -> None:
         self.client.send(command.data)
@@ -443,9 +537,14 @@ class Session:
         ConnectBackend: _connect_backend,
         DisconnectBackend: _disconnect_backend,
         AbortBackend: _abort_backend,
+        ReleaseBackend: _release_backend,
         PauseClient: _pause_client,
         ResumeClient: _resume_client,
         Report: _report,
+        StartTimer: _start_timer,
+        StopTimer: _stop_timer,
+        BeginRequest: _begin_request,
+        LogRequest: _log_request,
         SendToClient: _send_to_client,
         SendToBackend: _send_to_backend,
         FinishClient: _finish_client,
@@ -480,11 +579,13 @@ class Session:
 
     def _give_up_backend(self) -> None:
         """It isn't the client that is idle: it waits for the backend to take what it sends, and will get an answer."""
-        assert self._backend is not None  # noqa: S101 - who waits for a consumer has one
+        assert self._connection is not None  # noqa: S101 - who waits for a consumer has one
         self._idle_checks = 0
         self._await_idle_check()
-        self._note_backend_failure(f"took nothing for {self._plan.settings.idle_timeout:g} s")
-        self._backend.abort()
+        detail = f"took nothing for {self._plan.settings.idle_timeout:g} s"
+        self._note_backend_failure(self._connection.server, detail)
+        self._connection.blame(detail)
+        self._connection.leg.abort()
 
     def _idle_timed_out(self) -> None:
         """The front may have a last word to say; none of them goes on."""
@@ -493,10 +594,10 @@ class Session:
         self.close("idle_timeout")
 
     def _cancel_timers(self) -> None:
-        for timer in (self._handshake_timer, self._idle_timer):
+        for timer in (self._handshake_timer, self._idle_timer, self._front_timer):
             if timer is not None:
                 timer.cancel()
-        self._handshake_timer = self._idle_timer = None
+        self._handshake_timer = self._idle_timer = self._front_timer = None
 
     # Notes
 
@@ -506,18 +607,9 @@ class Session:
     def _name(self, leg: Leg) -> str:
         return "client" if leg is self.client else "backend"
 
-    def _renegotiation_attempted(self, attempt: int, outcome: Outcome) -> None:
-        self._host.notify(
-            RenegotiationAttempted(**self._context(), attempt=attempt, outcome=outcome.value, leg="client")
-        )
-
-    def _note_backend_failure(self, detail: str) -> None:
-        connector = self._host.connector
-        self._host.notify(
-            BackendFailed(
-                **self._context(), backend=connector.backend.name, server=str(connector.server), detail=detail
-            )
-        )
+    def _note_backend_failure(self, server: str, detail: str) -> None:
+        backend = self._host.connector.backend.name
+        self._host.notify(BackendFailed(**self._context(), backend=backend, server=server, detail=detail))
 
     def _note_refusal(self, reason: str, detail: str) -> None:
         engine = self.client.engine
@@ -533,9 +625,8 @@ class Session:
 
     def _finished(self) -> None:
         """Both sockets are closed."""
-        engine, connector = self.client.engine, self._host.connector
+        engine = self.client.engine
         facts = engine.facts if engine is not None else None
-        connected = self._connected
         self._host.notify(
             SessionEnded(
                 **self._context(),
@@ -544,8 +635,8 @@ class Session:
                 duration=self._host.clock.seconds() - self._started,
                 bytes_from_client=self.client.received,
                 bytes_to_client=self.client.sent,
-                backend=connector.backend.name if connected else None,
-                server=str(connector.server) if connected else None,
+                backend=self._host.connector.backend.name if self._server is not None else None,
+                server=self._server,
                 version=facts.version if facts is not None else None,
                 cipher=facts.cipher if facts is not None else None,
                 group=facts.group if facts is not None else None,

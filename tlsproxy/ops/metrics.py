@@ -21,12 +21,15 @@ from twisted.web.server import Request, Site
 
 from tlsproxy.notes import (
     BackendFailed,
+    BackendServerDown,
+    BackendServerUp,
     ConfigurationWarned,
     FrontReported,
     KeyUpdateLimitHit,
     Note,
     ProxyHeaderRefused,
     RenegotiationAttempted,
+    RequestServed,
     ServiceStarted,
     SessionEnded,
     SessionFault,
@@ -120,11 +123,23 @@ class Metrics:
         self._backend_failures = self._counter(
             "backend_failures", "Connections to a backend's server that failed.", "backend", "server"
         )
+        self._backend_outages = self._counter(
+            "backend_server_outages", "Times that a backend's server was taken out.", "backend", "server"
+        )
+        self._backend_down = self._gauge(
+            "backend_server_down",
+            "1 while a backend's server is out, 0 once it is back.",
+            "backend",
+            "server",
+        )
         self._reports = self._counter(
             "front_reports",
             "Attacks and refusals that the listener's protocol machine noticed.",
             "listen",
             "what",
+        )
+        self._requests = self._counter(
+            "http_requests", "HTTP requests answered, by the class of the status: 2xx.", "listen", "status"
         )
         self._headers_refused = self._counter(
             "proxy_headers_refused",
@@ -209,8 +224,18 @@ class Metrics:
     def _backend_failed(self, note: BackendFailed) -> None:
         self._backend_failures[note.backend, note.server].inc()
 
+    def _backend_server_down(self, note: BackendServerDown) -> None:
+        self._backend_outages[note.backend, note.server].inc()
+        self._backend_down[note.backend, note.server].set(1)
+
+    def _backend_server_up(self, note: BackendServerUp) -> None:
+        self._backend_down[note.backend, note.server].set(0)
+
     def _front_reported(self, note: FrontReported) -> None:
         self._reports[note.listen, note.what].inc()
+
+    def _request_served(self, note: RequestServed) -> None:
+        self._requests[note.listen, f"{note.status // 100}xx"].inc()
 
     def _proxy_header_refused(self, note: ProxyHeaderRefused) -> None:
         self._headers_refused[(note.listen,)].inc()
@@ -232,7 +257,10 @@ class Metrics:
         RenegotiationAttempted: _renegotiation_attempted,
         KeyUpdateLimitHit: _key_update_limit_hit,
         BackendFailed: _backend_failed,
+        BackendServerDown: _backend_server_down,
+        BackendServerUp: _backend_server_up,
         FrontReported: _front_reported,
+        RequestServed: _request_served,
         ProxyHeaderRefused: _proxy_header_refused,
         SessionFault: _session_fault,
         ConfigurationWarned: _configuration_warned,

@@ -4,17 +4,19 @@ What ``tlsproxy check`` finds and what a start would fail on is the same, since 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import define, field, frozen
 
-from tlsproxy.config.backend import Backend
+from tlsproxy.config.backend import Backend, BackendTls
 from tlsproxy.config.model import Configuration, Listen, Listener
 from tlsproxy.config.parse import load_draft
 from tlsproxy.config.resolve import Resolution, Resolver
 from tlsproxy.config.rules import check_settings, offers_tls
+from tlsproxy.config.toml_text import key_path
 from tlsproxy.errors import ConfigurationError, OptionsError, Problem
 from tlsproxy.fronts import KINDS, Kind
+from tlsproxy.tls.client import ClientContext, client_context
 from tlsproxy.tls.contexts import ContextStore
 
 
@@ -38,6 +40,8 @@ class Prepared:
     """In the order of the file."""
     contexts: ContextStore
     """Holds a context for every resolution of every listen's resolver."""
+    client_contexts: Mapping[str, ClientContext]
+    """For each backend with TLS to its servers, by name."""
     warnings: tuple[Problem, ...]
     """What is valid, but may not do what its author thinks; each once."""
 
@@ -54,6 +58,8 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     for listener, _, resolver in resolvers:
         for resolution in resolver.resolutions():
             check.resolution(resolution, KINDS[listener.kind])
+    for backend in draft.configuration.backends.values():
+        check.backend(backend)
     problems = _each_once(*draft.problems, *check.problems)
     if problems:
         raise ConfigurationError(problems)
@@ -70,6 +76,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
             for listener, listen, resolver in resolvers
         ),
         contexts=contexts,
+        client_contexts=check.client_contexts,
         warnings=_each_once(*draft.configuration.warnings, *check.warnings),
     )
 
@@ -88,6 +95,7 @@ class _Check:
     tainted: frozenset[str]
     problems: list[Problem] = field(factory=list)
     warnings: list[Problem] = field(factory=list)
+    client_contexts: dict[str, ClientContext] = field(factory=dict)
 
     def resolution(self, resolution: Resolution, kind: Kind) -> None:
         if not self.tainted.isdisjoint(resolution.scopes):
@@ -104,9 +112,24 @@ class _Check:
         else:
             self.warnings += _located(context.warnings, resolution)
 
+    def backend(self, backend: Backend) -> None:
+        # Without tls_ca it is told already that one is needed.
+        if backend.tls is BackendTls.NONE or backend.tls_ca is None or backend.path in self.tainted:
+            return
+        try:
+            context = self.client_contexts[backend.name] = client_context(backend)
+        except OptionsError as error:
+            self.problems += _in_backend(error.problems, backend)
+        else:
+            self.warnings += _in_backend(context.warnings, backend)
+
 
 def _located(messages: Iterable[tuple[str, str]], resolution: Resolution) -> list[Problem]:
     return [Problem(resolution.where(option), message) for option, message in messages]
+
+
+def _in_backend(messages: Iterable[tuple[str, str]], backend: Backend) -> list[Problem]:
+    return [Problem(key_path(backend.path, option), message) for option, message in messages]
 
 
 def _each_once(*problems: Problem) -> tuple[Problem, ...]:

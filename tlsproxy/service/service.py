@@ -4,6 +4,7 @@ Sockets are opened in ``privilegedStartService``, before twistd gives up its pri
 ``startService``, after.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -12,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IListeningPort
 
 from tlsproxy import __version__
 from tlsproxy.config.model import Configuration
+from tlsproxy.config.rules import offers_tls
 from tlsproxy.net.backend import BackendConnector
 from tlsproxy.net.listener import Listener
 from tlsproxy.net.session import Session
@@ -22,6 +24,7 @@ from tlsproxy.service.activation import activated_sockets
 from tlsproxy.service.notify import notify as tell_manager
 from tlsproxy.service.prepare import Prepared, PreparedListen
 from tlsproxy.service.sockets import ListeningSocket, open_sockets
+from tlsproxy.tls.certificates import Certificate
 from tlsproxy.tls.contexts import library_version
 
 SESSIONS_END: Final = 1.0
@@ -46,6 +49,7 @@ class ProxyService(Service):
         self._sockets: list[list[ListeningSocket]] = []
         self._ports: list[IListeningPort] = []
         self._listeners: list[Listener] = []
+        self._connectors: Mapping[str, BackendConnector] = {}
         self._emptied: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self._sessions_cut = 0
@@ -86,16 +90,31 @@ class ProxyService(Service):
         self._take_note(
             ServiceStarted(version=__version__, tls_library=library_version(), config=configuration.source)
         )
-        certificates = self._prepared.contexts.certificates
-        self._metrics.set_certificates({each.path: each.not_after for each in certificates})
+        self._metrics.set_certificates({each.path: each.not_after for each in self._certificates()})
         for problem in self._prepared.warnings:
             self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
+        self._connectors = {
+            name: BackendConnector(
+                backend,
+                self._reactor,
+                notify=self._take_note,
+                context=self._prepared.client_contexts.get(name),
+            )
+            for name, backend in configuration.backends.items()
+        }
         for prepared, sockets in zip(self._prepared.listens, self._sockets, strict=True):
             for opened in sockets:
                 self._accept(prepared, opened)
         self._serve_metrics(configuration)
         self.listening = tuple(opened.name for sockets in self._sockets for opened in sockets)
         tell_manager(ready=True, status=f"listening on {', '.join(self.listening)}")
+
+    def _certificates(self) -> Iterator[Certificate]:
+        """Those that are in use, by clients' sessions and to servers."""
+        yield from self._prepared.contexts.certificates
+        for context in self._prepared.client_contexts.values():
+            if context.certificate is not None:
+                yield context.certificate
 
     def _accept(self, prepared: PreparedListen, opened: ListeningSocket) -> None:
         listener = Listener(
@@ -104,7 +123,7 @@ class ProxyService(Service):
             kind=prepared.kind,
             resolver=prepared.resolver,
             contexts=self._prepared.contexts,
-            connector=BackendConnector(prepared.backend, self._reactor),
+            connector=self._connectors[prepared.backend.name],
             clock=self._reactor,
             notify=self._take_note,
             on_empty=self._listener_emptied,
@@ -113,9 +132,10 @@ class ProxyService(Service):
         sock = opened.opened
         self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
         settings = prepared.resolver.settings_for(None)
+        spoken = str(settings.tls_protocols) if offers_tls(settings, prepared.kind) else "plaintext"
         self._take_note(
             ListenOpened(
-                listen=opened.name, kind=prepared.kind.name, tls_protocols=str(settings.tls_protocols)
+                listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken
             )
         )
 
@@ -143,6 +163,8 @@ class ProxyService(Service):
         stopped = [port.stopListening() for port in self._ports]
         for listener in self._listeners:
             listener.drain()
+        for connector in self._connectors.values():
+            connector.stop()
         waiting = DeferredList([*filter(None, stopped), self._until_empty()])
         return waiting.addCallback(lambda _: self._take_note(ServiceStopped(sessions_cut=self._sessions_cut)))
 
