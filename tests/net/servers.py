@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -12,6 +13,16 @@ from twisted.python.failure import Failure
 from tests.support.transports import RecordingTransport
 from tlsproxy.errors import HandshakeFailed
 from tlsproxy.tls.engine import Engine
+
+
+class Addressed(RecordingTransport):
+    """One with addresses."""
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 40000)
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.10", 80)
 
 
 @define(eq=False)

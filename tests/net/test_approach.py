@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from tests.net.servers import Dialled, FakeDialer
+from tests.net.servers import Addressed, Dialled, FakeDialer
 from tests.support.certificates import Authority
 from tests.tls.conftest import STREAM
 from tlsproxy.config.addresses import TcpAddress
@@ -102,9 +102,10 @@ class TestPlaintext:
         assert world.clock.getDelayedCalls() == []
 
     def test_a_header_goes_first(self, authority: Authority) -> None:
-        world = World(authority, plan=Approaching(header=b"PROXY UNKNOWN\r\n"))
+        world = World(authority, plan=Approaching(header=lambda own, server: f"{own} {server} ".encode()))
+        world.server.transport = Addressed()
         world.server.connects()
-        assert world.server.hears() == b"PROXY UNKNOWN\r\n"
+        assert world.server.hears() == b"192.0.2.1:40000 192.0.2.10:80 "
         assert world.told == [("succeeded", b"")]
 
     def test_a_failure_is_told(self, authority: Authority) -> None:

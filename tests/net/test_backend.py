@@ -87,6 +87,8 @@ class World:
         desk.servers = tuple(
             evolve(server, dialer=dialer) for server, dialer in zip(desk.servers, self.dialers, strict=True)
         )
+        for checker, server in zip(self.connector._checkers, desk.servers, strict=False):
+            checker._server = server
         self.desk = desk
 
     def connect(self, **request: Any) -> tuple[User, Connecting]:

@@ -3,6 +3,7 @@
 It owns the leg until then, and isn't on the way of any byte after it.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from attrs import frozen
@@ -21,6 +22,8 @@ from tlsproxy.fronts.smtp_opening import (
     StartServerTls,
     TurnedAway,
 )
+from tlsproxy.identity.client import ClientAddress
+from tlsproxy.net.addresses import endpoint_address
 from tlsproxy.net.dialing import Dialer, Dialing, DialingReactor
 from tlsproxy.net.leg import Leg
 from tlsproxy.policy.handshakes import Outcome
@@ -56,8 +59,8 @@ class Approaching:
     """Its greeting is waited for."""
     hostname: str = "localhost"
     """Our name, for an EHLO before STARTTLS."""
-    header: bytes = b""
-    """What is sent before anything else."""
+    header: Callable[[ClientAddress, ClientAddress], bytes] | None = None
+    """Makes what is sent before anything else, given our address and the server's."""
     reactor: DialingReactor | None = None
     """Opens the connection, in place of the usual one."""
 
@@ -110,8 +113,9 @@ class Approach:
         if self._over:
             leg.abort()
             return
-        if self._plan.header:
-            leg.send(self._plan.header)
+        if self._plan.header is not None and leg.transport is not None:
+            own, peer = leg.transport.getHost(), leg.transport.getPeer()
+            leg.send(self._plan.header(endpoint_address(own), endpoint_address(peer)))
         if self._server.tls is BackendTls.IMPLICIT:
             self._awaited = "no TLS handshake"
             self._start_tls()

@@ -4,18 +4,20 @@
 is reached, each was tried, or its time is over. Where all are full it stands in a queue: first come, first served.
 """
 
+from functools import partial
 from socket import gethostname
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from tlsproxy.config.backend import Backend, BackendTls, Server
+from tlsproxy.config.backend import Backend, BackendTls, HealthCheck, Server
 from tlsproxy.config.backend_checks import server_name
 from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.approach import CLOSE_TIMEOUT, Approach, Approaching, BackendServer
 from tlsproxy.net.dialing import Dialer, DialingReactor
+from tlsproxy.net.health import Checker
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.names import RememberingResolver
 from tlsproxy.net.pool import IdlePool
@@ -111,6 +113,16 @@ class _Desk:
                         break
         finally:
             self._waking = False
+
+    def checked(self, server: int, fit: bool, detail: str) -> None:
+        """Take in what an active check found."""
+        if not self.selection.checked(server, self.clock.seconds(), fit=fit):
+            return
+        if fit:
+            self.note_up(server)
+            self.wake()
+        else:
+            self.note_down(server, detail)
 
     def note_down(self, server: int, detail: str) -> None:
         self.notify(
@@ -381,6 +393,16 @@ class BackendConnector:
             clock=reactor,
             notify=notify,
         )
+        self._checkers = [
+            Checker(server, backend, reactor, partial(self._desk.checked, index))
+            for index, server in enumerate(self._desk.servers)
+            if backend.health_check is not HealthCheck.NONE
+        ]
+
+    def start(self) -> None:
+        """Begin to check the servers, where that is configured."""
+        for checker in self._checkers:
+            checker.start()
 
     def connect(self, user: BackendUser, request: ConnectionRequest) -> Connecting:
         """Connect ``user`` to a server. It may be told what came of it before this returns."""
@@ -389,7 +411,9 @@ class BackendConnector:
         return wait
 
     def stop(self) -> None:
-        """Close what is kept."""
+        """Close what is kept, and check no more. Sessions that run may still connect."""
+        for checker in self._checkers:
+            checker.stop()
         self._desk.pool.close()
 
 

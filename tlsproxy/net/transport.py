@@ -35,3 +35,6 @@ class Transport(Protocol):
 
     def getHost(self) -> Any:
         """See ``ITransport``."""
+
+    def getPeer(self) -> Any:
+        """See ``ITransport``."""

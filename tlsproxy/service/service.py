@@ -102,6 +102,8 @@ class ProxyService(Service):
             )
             for name, backend in configuration.backends.items()
         }
+        for connector in self._connectors.values():
+            connector.start()
         for prepared, sockets in zip(self._prepared.listens, self._sockets, strict=True):
             for opened in sockets:
                 self._accept(prepared, opened)
