@@ -171,6 +171,11 @@ class TestIdentity:
         )
         assert "OPEN RELAY" in warning
 
+    @pytest.mark.parametrize("identity", ["none", "trace_header"])
+    def test_an_address_of_its_own_is_the_way_out(self, identity: str) -> None:
+        backend = f'servers = ["192.0.2.9:25"]\nidentity = "{identity}"\nsource_address = "192.0.2.77"'
+        assert warnings(mail(backend)) == []
+
     def test_a_field_in_the_message_is_too_late_for_a_server_s_rules(self) -> None:
         (warning,) = warnings(mail('servers = ["127.0.0.1:2525"]\nidentity = "trace_header"'))
         assert warning.startswith('backend.mta.identity: "trace_header": to this server every client')

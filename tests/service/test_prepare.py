@@ -141,3 +141,15 @@ def test_warnings_of_the_file_and_of_the_certificates_are_told_with_their_paths(
 def test_a_file_that_is_no_toml_is_told_so(config: Path) -> None:
     (line,) = problems(config, "a = b")
     assert line.startswith("line 1, column 5")
+
+
+def test_the_client_s_own_address_needs_a_privilege(
+    config: Path, server: Issued, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlsproxy.service.prepare.why_unavailable", lambda: "it needs CAP_NET_ADMIN")
+    text = certificate_of(server) + LISTENER
+    transparent = text.replace('"127.0.0.1:2525"]', '"127.0.0.1:2525"]\nidentity = "transparent"')
+    assert problems(config, transparent) == [
+        'backend.injector.identity: "transparent" can\'t be had: it needs CAP_NET_ADMIN'
+    ]
+    assert prepared(config, text).warnings == ()

@@ -57,7 +57,11 @@ def check_identity(configuration: Configuration, findings: Findings) -> None:
         _check_kind(listener, configuration.backends.get(listener.backend), findings)
     used = {listener.backend for listener in configuration.listeners if listener.kind == "esmtp"}
     for backend in configuration.backends.values():
-        if backend.name not in used or backend.identity not in _FROM_OUR_ADDRESS:
+        if (
+            backend.name not in used
+            or backend.identity not in _FROM_OUR_ADDRESS
+            or _comes_from_elsewhere(backend)
+        ):
             continue
         address = backend.source_address or _own_address(backend)
         findings.warn(
@@ -78,6 +82,11 @@ def _check_kind(listener: Listener, backend: Backend | None, findings: Findings)
             f'"{backend.identity.value}" can\'t be told over a {listener.kind}_listener, which uses this backend '
             f"({listener.path}): there it is {words}",
         )
+
+
+def _comes_from_elsewhere(backend: Backend) -> bool:
+    """Whether an address was chosen to come from: one that the server doesn't trust. It may trust all of loopback."""
+    return backend.source_address is not None and not _is_loopback(backend.source_address)
 
 
 def _own_address(backend: Backend) -> str:

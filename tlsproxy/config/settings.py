@@ -9,11 +9,13 @@ from enum import Enum
 from attrs import frozen
 
 from tlsproxy.config.declaration import FileName, HostName, option
+from tlsproxy.config.networks import IpNetwork
 from tlsproxy.fronts.options import BareNewline, InjectionPolicy, TlsSecurityLevel
 from tlsproxy.policy.handshakes import HandshakePolicy, RenegotiationAction
 from tlsproxy.policy.protocols import TlsProtocols
 
 _ESMTP = frozenset({"esmtp"})
+_HTTP = frozenset({"http"})
 
 
 class VerifyMode(Enum):
@@ -119,10 +121,11 @@ class Settings:
 
     tls_security_level: TlsSecurityLevel = option(
         TlsSecurityLevel.MAY,
-        "STARTTLS, in the words of Postfix's `smtpd_tls_security_level`. `none`: not offered. `may`: offered; mail is "
-        "taken in plaintext too. `encrypt`: demanded; before it the backend isn't touched and every command but EHLO, "
-        "HELO, STARTTLS, NOOP, RSET, HELP and QUIT is answered `530 5.7.0 Must issue a STARTTLS command first`.",
-        kinds=_ESMTP,
+        "For `esmtp`: STARTTLS, in the words of Postfix's `smtpd_tls_security_level`. `none`: not offered. `may`: offered; "
+        "mail is taken in plaintext too. `encrypt`: demanded; before it the backend isn't touched and every command but "
+        "EHLO, HELO, STARTTLS, NOOP, RSET, HELP and QUIT is answered `530 5.7.0 Must issue a STARTTLS command first`. For "
+        "`http`: `none` is plaintext, the others are TLS from the first byte.",
+        kinds=_ESMTP | _HTTP,
     )
     tls_wrappermode: bool = option(
         False,
@@ -167,6 +170,117 @@ class Settings:
         HostName(""),
         "The proxy's name in its own replies, in its EHLO to a backend and in `Received:`. Empty: the machine's host name.",
         kinds=_ESMTP,
+    )
+
+    trusted_proxies: tuple[IpNetwork, ...] = option(
+        (),
+        "Networks of HTTP proxies in front whose `X-Forwarded-*` and `Forwarded` fields are believed and added to. Those "
+        "of any other client are replaced.",
+        kinds=_HTTP,
+    )
+    http_tls_headers: bool = option(
+        False,
+        "Tell the backend `X-TLS-Version`, `X-TLS-Cipher` and, of a verified client certificate, `X-TLS-Client-Subject`. "
+        "A client's own fields of these names never get through, whatever this says.",
+        kinds=_HTTP,
+    )
+    http_redirect: bool = option(
+        False,
+        "Answer requests that didn't come by TLS with a redirect to https: for a listen with "
+        '`tls_security_level = "none"` on port 80.',
+        kinds=_HTTP,
+    )
+    http_redirect_host: HostName = option(
+        HostName(""),
+        "Host to redirect to. Empty: the one that was asked for.",
+        kinds=_HTTP,
+    )
+    http_redirect_port: int = option(443, "Port to redirect to.", minimum=1, maximum=65535, kinds=_HTTP)
+    acme_challenge_directory: FileName | None = option(
+        None,
+        "Directory with the answers to ACME http-01 challenges (RFC 8555 §8.3), one file for each token: certbot's "
+        "`--webroot-path` and `/.well-known/acme-challenge` below it. They are served before any redirect.",
+        kinds=_HTTP,
+    )
+    http_hsts: int = option(
+        0,
+        "`Strict-Transport-Security` (RFC 6797) on responses that go by TLS: for how long a browser shall come by TLS "
+        "only. 0: not sent.",
+        unit="seconds",
+        minimum=0,
+        maximum=315_360_000,
+        kinds=_HTTP,
+    )
+    http_hsts_include_subdomains: bool = option(
+        False, "Let `http_hsts` speak for subdomains too.", kinds=_HTTP
+    )
+    http_hsts_preload: bool = option(
+        False, "Let `http_hsts` ask for the browsers' preload lists.", kinds=_HTTP
+    )
+    http_refused_methods: tuple[str, ...] = option(
+        ("CONNECT", "TRACE"),
+        "Methods answered 405.",
+        kinds=_HTTP,
+    )
+    http_upgrades: tuple[str, ...] = option(
+        ("websocket",),
+        "Protocols that a connection may be upgraded to (RFC 9110 §7.8). After the backend's 101, bytes run both ways "
+        "unread.",
+        kinds=_HTTP,
+    )
+    http_max_header_size: int = option(
+        32_768,
+        "Bytes of a request's head, beyond which it is answered 431.",
+        unit="bytes",
+        minimum=1024,
+        maximum=1_048_576,
+        kinds=_HTTP,
+    )
+    http_max_header_fields: int = option(
+        100,
+        "Fields in a request's head, beyond which it is answered 431.",
+        minimum=1,
+        maximum=10_000,
+        kinds=_HTTP,
+    )
+    http_max_body_size: int = option(
+        104_857_600,
+        "Bytes of a request's body, beyond which it is answered 413. 0: any size.",
+        unit="bytes",
+        minimum=0,
+        maximum=2**53,
+        kinds=_HTTP,
+    )
+    http_max_requests: int = option(
+        1000,
+        "Requests on one connection; the response to the last says `Connection: close`.",
+        minimum=1,
+        maximum=1_000_000,
+        kinds=_HTTP,
+    )
+    http_request_timeout: float = option(
+        30.0,
+        "Time for a request's head to arrive, from its first byte (or from the handshake, for the first). Then 408.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+        kinds=_HTTP,
+    )
+    http_keepalive_timeout: float = option(
+        75.0,
+        "How long a connection is kept for the next request.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+        kinds=_HTTP,
+    )
+    http_response_timeout: float = option(
+        60.0,
+        "Time for the backend's response to begin, once the request was sent. Then 504.",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+        kinds=_HTTP,
     )
 
     @property

@@ -11,6 +11,7 @@ from attrs import frozen
 from tlsproxy.fronts.commands import Command
 from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import Event
+from tlsproxy.fronts.http import HttpFront
 from tlsproxy.fronts.options import FrontOptions, IdentityMode
 from tlsproxy.fronts.stream import StreamFront
 
@@ -48,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True),
+        Kind("http", HttpFront, _BELOW_PROTOCOLS, alpn_protocols=("http/1.1",)),
         Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True),
     )
 }

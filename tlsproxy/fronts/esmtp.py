@@ -665,7 +665,7 @@ class EsmtpFront:
             self._abandon(replies.BARE_NEWLINE_IN_CONTENT, "smuggling")
 
     def _open_content(self, first: bytes) -> None:
-        """Send the trace field before the first bytes of a message; a chunk is announced with it, since it is in the chunk."""
+        """Send the trace field before the first bytes of a message, and announce the chunk that it is then part of."""
         trace = self._take_trace(first)
         if self._chunk_announced is not None:
             (size, last), self._chunk_announced = self._chunk_announced, None

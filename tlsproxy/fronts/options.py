@@ -138,11 +138,15 @@ class HttpOptions(Protocol):
     def http_response_timeout(self) -> float: ...
 
 
+class SessionOptions(EsmtpOptions, HttpOptions, Protocol):
+    """The options of a session, whatever its kind: each front reads its own."""
+
+
 @frozen(eq=False)
 class FrontOptions:
     """What makes a front, together with the events of its session."""
 
-    settings: EsmtpOptions
+    settings: SessionOptions
     identity: IdentityMode
     """The backend's ``identity``."""
     now: Callable[[], datetime]

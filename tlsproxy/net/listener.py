@@ -20,6 +20,7 @@ from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.addresses import endpoint_address
 from tlsproxy.net.backend import BackendConnector
+from tlsproxy.net.challenges import challenge_reader
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.proxy_header import ProxyHeaderReader
 from tlsproxy.net.session import Session, SessionHost, SessionPlan
@@ -120,7 +121,12 @@ class Listener:
             for option, message in error.problems:
                 host.notify(ConfigurationWarned(path=f"listen {self.name}: {option}", message=message))
             return None
-        options = FrontOptions(_named(settings), host.connector.backend.identity, _now)
+        options = FrontOptions(
+            _named(settings),
+            host.connector.backend.identity,
+            _now,
+            challenge_reader(settings.acme_challenge_directory),
+        )
         plan = self._plans[id(settings)] = SessionPlan(settings, settings.handshake_policy, context, options)
         return plan
 

@@ -16,6 +16,8 @@ from tlsproxy.config.rules import check_settings, offers_tls
 from tlsproxy.config.toml_text import key_path
 from tlsproxy.errors import ConfigurationError, OptionsError, Problem
 from tlsproxy.fronts import KINDS, Kind
+from tlsproxy.fronts.options import IdentityMode
+from tlsproxy.net.transparent import why_unavailable
 from tlsproxy.tls.client import ClientContext, client_context
 from tlsproxy.tls.contexts import ContextStore
 
@@ -113,6 +115,10 @@ class _Check:
             self.warnings += _located(context.warnings, resolution)
 
     def backend(self, backend: Backend) -> None:
+        why = why_unavailable() if backend.identity is IdentityMode.TRANSPARENT else None
+        if why is not None:
+            message = f'"transparent" can\'t be had: {why}'
+            self.problems.append(Problem(key_path(backend.path, "identity"), message))
         # Without tls_ca it is told already that one is needed.
         if backend.tls is BackendTls.NONE or backend.tls_ca is None or backend.path in self.tainted:
             return
