@@ -9,7 +9,7 @@ from socket import gethostname
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 
 from tlsproxy.config.backend import Backend, BackendTls, HealthCheck, Server
 from tlsproxy.config.backend_checks import server_name
@@ -21,6 +21,7 @@ from tlsproxy.net.health import Checker
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.names import RememberingResolver
 from tlsproxy.net.pool import IdlePool
+from tlsproxy.net.transparent import TransparentReactor
 from tlsproxy.notes import BackendServerDown, BackendServerUp, Notify
 from tlsproxy.policy.selection import Attempt, NoServer, Selection, Standing
 from tlsproxy.tls.client import ClientContext
@@ -74,7 +75,8 @@ class _Desk:
     backend: Backend
     servers: tuple[BackendServer, ...]
     selection: Selection
-    clock: IReactorTime
+    reactor: Any
+    """Provides ``IReactorTime`` and what opens connections."""
     notify: Notify
     pool: IdlePool = field(init=False)
     queue: "dict[_Wait, None]" = field(init=False, factory=dict)
@@ -83,7 +85,7 @@ class _Desk:
 
     def __attrs_post_init__(self) -> None:
         self.pool = IdlePool(
-            self.clock,
+            self.reactor,
             limit=0 if self.backend.identity in _ONE_CLIENT_S else self.backend.keepalive_connections,
             timeout=self.backend.keepalive_timeout,
             dropped=self._dropped,
@@ -116,7 +118,7 @@ class _Desk:
 
     def checked(self, server: int, fit: bool, detail: str) -> None:
         """Take in what an active check found."""
-        if not self.selection.checked(server, self.clock.seconds(), fit=fit):
+        if not self.selection.checked(server, self.reactor.seconds(), fit=fit):
             return
         if fit:
             self.note_up(server)
@@ -177,7 +179,7 @@ class BackendConnection:
         """Note that the server failed this session, although it took the connection."""
         desk = self._desk
         self._blamed = True
-        if desk.selection.blamed(self._attempt, desk.clock.seconds()):
+        if desk.selection.blamed(self._attempt, desk.reactor.seconds()):
             desk.note_down(self._attempt.server, detail)
 
     def _lost(self) -> None:
@@ -203,7 +205,7 @@ class _Wait:
 
     def start(self) -> None:
         deadline = self._desk.backend.connect_deadline
-        self._deadline = self._desk.clock.callLater(deadline, self._deadline_passed)
+        self._deadline = self._desk.reactor.callLater(deadline, self._deadline_passed)
         self._advance()
 
     def cancel(self) -> None:
@@ -226,7 +228,7 @@ class _Wait:
     # From server to server
 
     def _begin(self) -> Attempt | NoServer:
-        return self._desk.selection.begin(self._desk.clock.seconds(), self._tried)
+        return self._desk.selection.begin(self._desk.reactor.seconds(), self._tried)
 
     def _advance(self) -> None:
         self._proceed(self._begin())
@@ -251,16 +253,23 @@ class _Wait:
         plan = Approaching(
             smtp=request.smtp and desk.backend.identity not in _PROXY_HEADERS,
             hostname=request.hostname or gethostname(),
+            reactor=self._reactor(),
         )
         self._attempt = attempt
-        self._approached = desk.clock.seconds()
-        self._approach = Approach(desk.servers[attempt.server], self, desk.clock, plan)
+        self._approached = desk.reactor.seconds()
+        self._approach = Approach(desk.servers[attempt.server], self, desk.reactor, plan)
         self._approach.start()
+
+    def _reactor(self) -> DialingReactor | None:
+        """What opens the connection, in place of the usual reactor."""
+        if self._desk.backend.identity is not IdentityMode.TRANSPARENT:
+            return None
+        return TransparentReactor(self._desk.reactor, self._request.client)
 
     def approach_succeeded(self, leg: Leg, said: bytes) -> None:
         """See :class:`~tlsproxy.net.approach.ApproachUser`, as for all ``approach_`` methods."""
         attempt = self._taken()
-        if self._desk.selection.proved(attempt, self._desk.clock.seconds()):
+        if self._desk.selection.proved(attempt, self._desk.reactor.seconds()):
             self._desk.note_up(attempt.server)
         self._open(attempt, leg, said)
 
@@ -302,13 +311,13 @@ class _Wait:
         self._tried.add(attempt.server)
         self._detail = f"{server}: {detail}"
         self._user.backend_attempt_failed(server, detail)
-        if desk.selection.failed(attempt, desk.clock.seconds()):
+        if desk.selection.failed(attempt, desk.reactor.seconds()):
             desk.note_down(attempt.server, detail)
 
     def _open(self, attempt: Attempt, leg: Leg, said: bytes) -> BackendConnection:
         desk = self._desk
         desk.selection.opened(attempt)
-        connection = BackendConnection(desk, attempt, leg, since=desk.clock.seconds(), reused=False)
+        connection = BackendConnection(desk, attempt, leg, since=desk.reactor.seconds(), reused=False)
         self._hand_over(connection, said)
         return connection
 
@@ -327,7 +336,7 @@ class _Wait:
             self._give_up(f"every server is full, and so is the queue ({len(queue)})")
             return
         queue[self] = None
-        self._queue_timer = self._desk.clock.callLater(backend.queue_timeout, self._queue_timed_out)
+        self._queue_timer = self._desk.reactor.callLater(backend.queue_timeout, self._queue_timed_out)
 
     def _leave_queue(self) -> None:
         self._desk.queue.pop(self, None)
@@ -353,7 +362,7 @@ class _Wait:
             return
         self._approach.cancel()
         attempt, desk = self._taken(), self._desk
-        if desk.clock.seconds() - self._approached < desk.backend.connect_timeout:
+        if desk.reactor.seconds() - self._approached < desk.backend.connect_timeout:
             desk.selection.abandoned(attempt)
         else:
             self._failed(attempt, "no session came about in time")
@@ -390,7 +399,7 @@ class BackendConnector:
             backend=backend,
             servers=tuple(_server(backend, each, reactor, resolver, context) for each in backend.servers),
             selection=Selection([each.weight for each in backend.servers], backend.rules),
-            clock=reactor,
+            reactor=reactor,
             notify=notify,
         )
         self._checkers = [
