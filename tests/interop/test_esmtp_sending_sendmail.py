@@ -35,8 +35,12 @@ def test_it_verifies_and_sends(
             message = mail_postfix.wait_for_message(content.splitlines()[0])
             assert content_of(content_of(message)) == content.replace(b"\r\n", b"\n")
         assert sender.log.count(" <<< 220 2.0.0 Ready to start TLS\n") == len(contents)
-    established = postfix_proxy.notes(seen, "tls_established")
-    assert [note["version"] for note in established] == ["TLSv1.3"] * len(contents)
+        postfix_proxy.program.wait_until(
+            lambda: len(postfix_proxy.notes(seen, "session_ended")) == len(contents),
+            "not every session has ended",
+        )
+    established = [note["version"] for note in postfix_proxy.notes(seen, "tls_established")]
+    assert established == ["TLSv1.3"] * len(contents)
 
 
 def test_it_does_not_send_to_one_that_it_does_not_trust(

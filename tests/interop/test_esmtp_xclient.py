@@ -151,4 +151,5 @@ def test_a_server_without_xclient_is_not_used(
     with pytest.raises(smtplib.SMTPConnectError) as refused:
         connect(exim_proxy.port("xclient"), mode, client_context)
     assert refused.value.smtp_code == 421
-    assert exim_proxy.notes(seen, "front_reported")[0]["what"] == "identity_refused"
+    noted = exim_proxy.program.wait_for_note("front_reported", after=seen)
+    assert (noted["what"], noted["detail"]) == ("identity_refused", "XCLIENT isn't offered to the proxy")

@@ -24,8 +24,7 @@ _CONFIGURATION = """\
 exim_path = {directory}/exim4
 spool_directory = {directory}/spool
 log_file_path = {directory}/log/%s
-log_selector = +incoming_port +proxy +smtp_protocol_error +smtp_syntax_error +smtp_no_mail +smtp_confirmation \\
-  +tls_certificate_verified +pipelining
+log_selector = +incoming_port +proxy +smtp_protocol_error +smtp_syntax_error +smtp_no_mail{logged}
 keep_environment = LD_PRELOAD : ^NSS_WRAPPER_
 deliver_drop_privilege
 primary_hostname = mx.{domain}
@@ -174,6 +173,7 @@ class Exim(MailServer):
                 proxy_port=self.proxy_port,
                 user=_USER,
                 router=_INBOX if self.smarthost is None else _SMARTHOST,
+                logged="" if self.smarthost is None else " +tls_certificate_verified +pipelining",
                 transport="" if self.smarthost is None else self.smarthost.transport(directory),
                 name=USER,
                 password=PASSWORD,
