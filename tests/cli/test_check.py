@@ -63,6 +63,22 @@ def test_a_valid_file_is_summed_up(
     ]
 
 
+def test_a_listen_without_tls_is_summed_up_as_such(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+    tls_security_level = "none"
+    [backend.old]
+    servers = ["127.0.0.1:2525"]
+    identity = "xclient"
+    [[esmtp_listener]]
+    backend = "old"
+      [[esmtp_listener.listen]]
+      address = "127.0.0.1:25"
+    """
+    assert checked(config, text) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[1:] == ["127.0.0.1:25 (esmtp) to old (127.0.0.1:2525)", "  no TLS"]
+
+
 def test_peers_with_one_policy_are_summed_up_in_one_line(
     config: Path, valid: str, authority: Authority, capsys: pytest.CaptureFixture[str]
 ) -> None:

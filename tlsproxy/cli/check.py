@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from tlsproxy.config.resolve import Resolution
+from tlsproxy.config.rules import offers_tls
 from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.fronts import Kind
 from tlsproxy.service.prepare import Prepared, prepare
 from tlsproxy.tls.certificates import Certificate
 
@@ -54,17 +56,19 @@ def _summary(prepared: Prepared) -> Iterator[str]:
         servers = ", ".join(map(str, listen.backend.servers))
         yield f"{listen.listen.address} ({listen.kind.name}) to {listen.backend.name} ({servers})"
         bare, *with_peer = listen.resolver.resolutions()
-        for certificate in prepared.contexts.server_context(bare.settings, listen.kind).certificates:
-            yield f"  {_certificate(certificate)}"
-        yield f"  {_policy(bare)}"
-        yield from _peers(_policy(bare), with_peer)
+        if offers_tls(bare.settings, listen.kind):
+            for certificate in prepared.contexts.server_context(bare.settings, listen.kind).certificates:
+                yield f"  {_certificate(certificate)}"
+        everybody = _policy(bare, listen.kind)
+        yield f"  {everybody}"
+        yield from _peers(everybody, with_peer, listen.kind)
 
 
-def _peers(everybody: str, with_peer: Iterable[Resolution]) -> Iterator[str]:
+def _peers(everybody: str, with_peer: Iterable[Resolution], kind: Kind) -> Iterator[str]:
     """A line for each policy that isn't everybody's, with the networks that have it."""
     networks: dict[str, list[str]] = {}
     for resolution in with_peer:
-        networks.setdefault(_policy(resolution), []).append(str(resolution.network))
+        networks.setdefault(_policy(resolution, kind), []).append(str(resolution.network))
     for policy, of_peers in networks.items():
         if policy != everybody:
             yield f"  {_named(of_peers)}: {policy}"
@@ -80,8 +84,10 @@ def _certificate(certificate: Certificate) -> str:
     return f"certificate for {names} ({certificate.key_type}), valid until {certificate.not_after:%Y-%m-%d}"
 
 
-def _policy(resolution: Resolution) -> str:
+def _policy(resolution: Resolution, kind: Kind) -> str:
     settings = resolution.settings
+    if not offers_tls(settings, kind):
+        return "no TLS"
     renegotiation = "allowed" if settings.tls_allow_renegotiation else "refused"
     client = {
         "none": "",
