@@ -14,6 +14,7 @@ from tlsproxy.config.backend import Backend, BackendTls, Server
 from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.identity.client import ClientAddress, normalized_address
 from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
+from tlsproxy.net.transparent import TransparentReactor
 from tlsproxy.notes import BackendServerDown, BackendServerUp, Note
 from tlsproxy.policy.selection import SelectionPolicy
 
@@ -466,3 +467,28 @@ class TestKeeping:
         world.connector.stop()
         user.connected.release()
         assert world.last().transport.half_closed
+
+
+class TestTransparent:
+    """Connections that come from the client's own address."""
+
+    def test_they_are_opened_by_a_reactor_of_the_client_s(self) -> None:
+        world = World(identity=IdentityMode.TRANSPARENT)
+        world.user()
+        assert isinstance(world.last().reactor, TransparentReactor)
+
+    def test_others_are_not(self) -> None:
+        world = World()
+        world.user()
+        assert world.last().reactor is None
+
+    def test_a_client_that_can_t_be_connected_is_not_held_against_a_server(self) -> None:
+        world = World(servers=1, identity=IdentityMode.TRANSPARENT, max_failures=1)
+        user = world.user()
+        world.last().reactor.refused = True
+        world.last().fails("an IPv6 client can't come there")
+        assert user.told[-1] == ("unavailable", f"{A}: an IPv6 client can't come there")
+        assert world.noted == []
+        world.user()
+        world.last().fails()
+        assert world.noted == [("backend_server_down", A)]

@@ -261,6 +261,14 @@ class TestFailures:
         assert failure.check(TransparencyError)
         assert failure.getErrorMessage() == reason
 
+    def test_whose_fault_it_is(self) -> None:
+        """A client without an address for a server is no reason to leave the server out."""
+        refused, failed = World(UNIX), World()
+        for world in refused, failed:
+            world.failure("127.0.0.1", free_port())
+        assert refused.transparent.refused
+        assert not failed.transparent.refused
+
     def test_a_unix_socket_is_no_way(self) -> None:
         world = World()
         world.transparent.connectUNIX("/run/s", world.factory, timeout=TIMEOUT)

@@ -196,6 +196,9 @@ class _Wait:
         self._request = request
         self._tried: set[int] = set()
         self._detail = "no server"
+        self._transparent: TransparentReactor | None = None
+        if desk.backend.identity is IdentityMode.TRANSPARENT:
+            self._transparent = TransparentReactor(desk.reactor, request.client)
         self._attempt: Attempt | None = None
         self._approach: Approach | None = None
         self._approached = 0.0
@@ -253,18 +256,12 @@ class _Wait:
         plan = Approaching(
             smtp=request.smtp and desk.backend.identity not in _PROXY_HEADERS,
             hostname=request.hostname or gethostname(),
-            reactor=self._reactor(),
+            reactor=self._transparent,
         )
         self._attempt = attempt
         self._approached = desk.reactor.seconds()
         self._approach = Approach(desk.servers[attempt.server], self, desk.reactor, plan)
         self._approach.start()
-
-    def _reactor(self) -> DialingReactor | None:
-        """What opens the connection, in place of the usual reactor."""
-        if self._desk.backend.identity is not IdentityMode.TRANSPARENT:
-            return None
-        return TransparentReactor(self._desk.reactor, self._request.client)
 
     def approach_succeeded(self, leg: Leg, said: bytes) -> None:
         """See :class:`~tlsproxy.net.approach.ApproachUser`, as for all ``approach_`` methods."""
@@ -291,7 +288,8 @@ class _Wait:
             connection.blame(detail)
 
     def approach_failed(self, detail: str) -> None:
-        self._failed(self._taken(), detail)
+        blamed = self._transparent is None or not self._transparent.refused
+        self._failed(self._taken(), detail, blamed=blamed)
         self._advance()
         self._desk.wake()
 
@@ -305,13 +303,16 @@ class _Wait:
         self._tried.add(attempt.server)
         return self._begin()
 
-    def _failed(self, attempt: Attempt, detail: str) -> None:
+    def _failed(self, attempt: Attempt, detail: str, *, blamed: bool = True) -> None:
+        """:param blamed: It counts against the server."""
         desk = self._desk
         server = desk.servers[attempt.server].address
         self._tried.add(attempt.server)
         self._detail = f"{server}: {detail}"
         self._user.backend_attempt_failed(server, detail)
-        if desk.selection.failed(attempt, desk.reactor.seconds()):
+        if not blamed:
+            desk.selection.abandoned(attempt)
+        elif desk.selection.failed(attempt, desk.reactor.seconds()):
             desk.note_down(attempt.server, detail)
 
     def _open(self, attempt: Attempt, leg: Leg, said: bytes) -> BackendConnection:

@@ -73,6 +73,8 @@ class TransparentReactor:
     """Opens the connections of one client, which come from its address. ``bindAddress`` has no meaning here.
 
     The factory makes the protocol, and is told when no connection came about. The end of a connection is its protocol's.
+
+    :ivar refused: None came about because of the client's address or this process's privileges: no fault of the server's.
     """
 
     def __init__(self, reactor: AdoptingReactor, client: ClientAddress) -> None:
@@ -81,6 +83,7 @@ class TransparentReactor:
         self.seconds = reactor.seconds
         self._reactor = reactor
         self._source = client.ip
+        self.refused = False
 
     def connectTCP(
         self,
@@ -91,16 +94,20 @@ class TransparentReactor:
         bindAddress: object = None,  # noqa: ARG002
     ) -> "_Connecting":
         """See ``IReactorTCP``."""
-        connecting = _Connecting(self._reactor, factory, timeout)
+        connecting = self._connecting(factory, timeout)
         if self._source is None:
             return connecting.refuse("a client on a Unix socket has no address to come from")
         return connecting.start(self._source, host, port)
 
     def connectUNIX(self, address: str, factory: ClientFactory, timeout: float = 30) -> "_Connecting":  # noqa: ARG002
         """See ``IReactorUNIX``."""
-        return _Connecting(self._reactor, factory, timeout).refuse(
-            "a Unix socket has no address to come from"
-        )
+        return self._connecting(factory, timeout).refuse("a Unix socket has no address to come from")
+
+    def _connecting(self, factory: ClientFactory, timeout: float) -> "_Connecting":
+        return _Connecting(self._reactor, factory, timeout, self._refused)
+
+    def _refused(self) -> None:
+        self.refused = True
 
 
 def _transparent_socket(version: int) -> socket.socket:
@@ -129,9 +136,13 @@ class _Connecting:
 
     _source: IpAddress
 
-    def __init__(self, reactor: AdoptingReactor, factory: ClientFactory, timeout: float) -> None:
+    def __init__(
+        self, reactor: AdoptingReactor, factory: ClientFactory, timeout: float, refused: Callable[[], None]
+    ) -> None:
+        """:param refused: Called, before the factory is told, where it fails with a :class:`TransparencyError`."""
         self._reactor = reactor
         self._factory = factory
+        self._refused = refused
         self._addresses: deque[tuple[str, int]] = deque()
         self._socket: socket.socket | None = None
         self._failure: Exception = error.DNSLookupError()
@@ -245,6 +256,8 @@ class _Connecting:
             self._socket = None
 
     def _tell(self, why: Exception) -> None:
+        if isinstance(why, TransparencyError):
+            self._refused()
         connector: Any = self
         self._factory.clientConnectionFailed(connector, Failure(why))
 
