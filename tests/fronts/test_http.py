@@ -132,7 +132,7 @@ def test_a_client_that_sends_too_much_at_once_is_paused() -> None:
         << to_client("HTTP/1.1 204 No Content", "Date: x", "")
     )
     playbook << logged("GET", 204, size(*GET), 36) << ReleaseBackend()
-    playbook << Report("request_refused", "the first line is too long")
+    playbook << BeginRequest() << Report("request_refused", "the first line is too long")
     playbook << to_client(*own("414 URI Too Long", "the first line is too long"))
     size_out = size(*own("414 URI Too Long", "the first line is too long"))
     playbook << LogRequest(None, None, 414, 0, size_out) << CloseSession("request_refused")
@@ -601,7 +601,7 @@ def test_a_client_that_disappears_while_the_backend_is_connected_may_have_sent_e
 def test_a_client_that_disappears_between_requests_ends_the_session(begun: tuple[str | bytes, ...]) -> None:
     playbook = browsing()
     if begun:
-        playbook >> client(*begun) << REQUEST
+        playbook >> client(*begun) << BeginRequest()
     playbook >> ClientFinished() << CloseSession("client_closed")
     playbook.end()
 
@@ -633,7 +633,8 @@ def test_responses_of_a_tls_session_have_hsts_and_only_ours() -> None:
     playbook << logged("GET", 200, size(*GET), size(*head)) << ReleaseBackend() << KEEPALIVE
     told = (*own("400 Bad Request", "a malformed Host field")[:-3], hsts, "Connection: close", "")
     text = b"400 Bad Request: a malformed Host field\n"
-    playbook >> client("GET / HTTP/1.1", "Host: /", "") << Report("request_refused", "a malformed Host field")
+    playbook >> client("GET / HTTP/1.1", "Host: /", "") << BeginRequest()
+    playbook << Report("request_refused", "a malformed Host field")
     (
         playbook
         << to_client(*told, text)
@@ -692,9 +693,22 @@ def test_an_answer_to_head_has_no_body() -> None:
     ("event", "reason"), [(TimerExpired(), "request_timeout"), (IdleTimedOut(), "idle_timeout")]
 )
 def test_a_request_whose_head_takes_too_long_gets_408(event: Event, reason: str) -> None:
-    playbook = browsing() >> client("GET /?secret HTTP/1.1") << REQUEST >> client("X: y")
+    playbook = browsing() >> client("GET /?secret HTTP/1.1") << BeginRequest() >> client("X: y")
     told = own("408 Request Timeout", "the request took too long")
     playbook >> event << to_client(*told) << logged("GET", 408, 0, size(*told)) << CloseSession(reason)
+    playbook.end()
+
+
+def test_the_time_for_the_next_request_begins_with_its_first_byte() -> None:
+    playbook = (
+        waiting(browsing()) >> backend(*OK) << to_client(*OK) << logged("GET", 200, size(*GET), OK_SIZE)
+    )
+    playbook << ReleaseBackend() << KEEPALIVE
+    playbook >> client(b"G") << BeginRequest() << REQUEST
+    playbook >> client(b"ET / HTTP/1.1", "")
+    told = own("408 Request Timeout", "the request took too long")
+    playbook >> TimerExpired() << to_client(*told) << logged("GET", 408, 0, size(*told))
+    playbook << CloseSession("request_timeout")
     playbook.end()
 
 
@@ -766,8 +780,8 @@ def test_a_session_that_waits_for_a_handshake_ends_behind_its_first_response() -
 
 
 def test_a_request_that_has_begun_is_served_and_the_client_told() -> None:
-    playbook = browsing() >> client(*GET[:2]) << REQUEST >> DrainRequested()
-    playbook >> client("") << BeginRequest() << ConnectBackend() << RESPONSE
+    playbook = browsing() >> client(*GET[:2]) << BeginRequest() >> DrainRequested()
+    playbook >> client("") << ConnectBackend() << RESPONSE
     playbook >> BackendConnected() << to_backend(*GET_ON)
     head = (*OK[:-2], "Connection: close", *OK[-2:])
     playbook >> backend(*OK) << to_client(*head) << logged("GET", 200, size(*GET), size(*head))

@@ -161,6 +161,16 @@ def test_what_is_there_of_a_request_is_known() -> None:
     assert not reader(b"").begun
 
 
+def test_a_head_has_a_limit_with_its_first_line() -> None:
+    line = b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\n"
+    assert reader(line + b"Host: a\r\nX: " + b"b" * 1050 + b"\r\n\r\n").next_request() is not None
+    for head in (line + b"Host: a\r\nX: " + b"b" * 1100, b"GET /" + b"a" * 5000 + b" HTTP/1.0\r\nX: y"):
+        with pytest.raises(HttpError) as raised:
+            reader(head).next_request()
+        assert raised.value.status == 431
+    assert reader(b"GET /" + b"a" * 5000 + b" HTTP/1.0\r\n\r\n").next_request() is not None
+
+
 def test_behind_a_request_there_may_be_another_and_its_body_is_left() -> None:
     several = reader(b"GET /1 HTTP/1.0\r\n\r\n\r\nPUT /2 HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc")
     first, second = several.next_request(), several.next_request()

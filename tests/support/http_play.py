@@ -95,8 +95,8 @@ def browsing(opened: SessionOpened = OPENED, **options: Any) -> Playbook:
     """A playbook at the point where the first request is awaited. Takes what :func:`http_options` takes."""
     playbook = Playbook(HttpFront(http_options(**options)))
     if options.get("tls_security_level") is TlsSecurityLevel.NONE:
-        return playbook >> opened << KEEPALIVE
-    return playbook >> opened << StartTls() >> TlsStarted(TLS) << KEEPALIVE
+        return playbook >> opened << REQUEST
+    return playbook >> opened << StartTls() >> TlsStarted(TLS) << REQUEST
 
 
 @frozen

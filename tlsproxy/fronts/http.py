@@ -125,7 +125,7 @@ class Awaited(Enum):
     """What is waited for by a timer."""
 
     REQUEST = auto()
-    REST_OF_HEAD = auto()
+    HEAD = auto()
     RESPONSE = auto()
 
 
@@ -154,6 +154,7 @@ class HttpFront:
         "_reused",
         "_settings",
         "_taken",
+        "_timed",
         "_tls",
     )
     _opened: SessionOpened
@@ -176,6 +177,7 @@ class HttpFront:
             fields_limit=settings.http_max_header_fields,
         )
         self._taken = 0  # requests so far
+        self._timed = False  # the next one's time has begun
         self._tls: TlsFacts | None = None
         self._hsts = b""
         self._client_finished = False
@@ -272,9 +274,11 @@ class HttpFront:
         self._out.add(StopTimer() if awaited is None else StartTimer(self._timeout(awaited[0])))
 
     def _now_awaited(self) -> tuple[Awaited, int] | None:
-        """What is waited for, and in which request: the time for the next one is its own."""
+        """What is waited for, and in which request: the time for the next one is its own. Whoever connects has a request
+        to send, and the time for it runs at once."""
         if self._reading is Reading.HEAD:
-            return Awaited.REST_OF_HEAD if self._requests.begun else Awaited.REQUEST, self._taken
+            begun = self._requests.begun or not self._taken
+            return Awaited.HEAD if begun else Awaited.REQUEST, self._taken
         exchange = self._exchange
         if self._reading is Reading.WAITING and exchange is not None and exchange.response is None:
             return Awaited.RESPONSE, self._taken
@@ -322,6 +326,11 @@ class HttpFront:
         return False
 
     def _read_head(self) -> bool:
+        if not self._requests.begun:
+            return False
+        if not self._timed:
+            self._timed = True
+            self._out.add(BeginRequest())
         try:
             request = self._requests.next_request()
         except HttpError as error:
@@ -334,7 +343,6 @@ class HttpFront:
 
     def _take(self, request: Request) -> None:
         self._taken += 1
-        self._out.add(BeginRequest())
         exchange = self._exchange = Exchange(request, request.size)
         self._reading = Reading.BODY if request.has_body else Reading.WAITING
         own = self._policy.own_answer(request, self._forwarding)
@@ -617,6 +625,7 @@ class HttpFront:
 
     def _next(self, *, close: bool, reason: str) -> None:
         self._exchange = None
+        self._timed = False
         if close:
             self._end("draining" if self._draining and reason == _CLOSED else reason)
         else:

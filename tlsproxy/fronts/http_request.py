@@ -65,6 +65,7 @@ _ABSOLUTE: Final = re.compile(rb"(?i:http(s)?)://([^/?]+)(.*)")
 _HOST: Final = re.compile(
     rb"(?:([0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
 )
+_NO_FIELDS: Final = 2  # bytes of the empty line
 _FORWARDS: Final = re.compile(rb"[0-9]{1,9}")
 _MAX_LENGTH_DIGITS: Final = 18  # less than 2^63, where the next reader may overflow
 
@@ -144,7 +145,7 @@ class RequestReader:
     def __init__(self, buffer: HeadBuffer, *, header_limit: int, fields_limit: int) -> None:
         """
         :param buffer: Holds what the client sent. A request's body begins where its head was taken out.
-        :param header_limit: Bytes of all fields.
+        :param header_limit: Bytes of a head.
         :param fields_limit: How many there may be.
         :ivar line: Of a request whose fields aren't all there, or were refused.
         """
@@ -170,7 +171,7 @@ class RequestReader:
                 return None
             self.line = parse_request_line(text)
         line = self.line
-        lines = self._buffer.next_fields(self._header_limit)
+        lines = self._buffer.next_fields(max(self._header_limit - len(line.text), _NO_FIELDS))
         if lines is None:
             return None
         fields = parse_fields(lines, self._fields_limit)
