@@ -130,7 +130,8 @@ def nginx_server(port: int, case: Case, asking: str = "") -> str:
     """A server that says which name it was asked for, and who asked."""
     said = "hello from $ssl_server_name to [$ssl_client_s_dn] over $ssl_protocol\\n"
     return (
-        f"server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; {asking} ssl_certificate {case.issued.chain_path}; "
+        f"server {{ listen 127.0.0.1:{port} ssl; ssl_protocols TLSv1.2 TLSv1.3; {asking} "
+        f"ssl_certificate {case.issued.chain_path}; "
         f'ssl_certificate_key {case.issued.key_path}; return "{said}"; }}\n'
     )
 
@@ -291,6 +292,28 @@ def test_the_greeting_is_the_server_s_and_the_dialogue_begins_anew(mail: World, 
         assert client.has_extn("pipelining")
         assert client.docmd("NOOP")[0] == 250
     postfix.wait_for_log(r"disconnect from .* ehlo=2 starttls=1 noop=1 quit=1 commands=5")
+
+
+def test_an_old_sending_server_s_mail_goes_on_in_tls(mail: World, postfix: Postfix) -> None:
+    """A Postfix without any TLS sends everything by way of the proxy: its relayhost, in effect a smarthost with TLS."""
+    old = Postfix(
+        options={
+            "myhostname": "old.example",
+            "mynetworks": "127.0.0.0/8",
+            "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination",
+            "virtual_mailbox_domains": "",
+            "default_transport": f"smtp:[127.0.0.1]:{mail.port('smtp starttls right')}",
+            "smtp_dns_support_level": "disabled",
+            "smtp_tls_security_level": "none",
+        }
+    )
+    delivered = len(postfix.messages())
+    with old, smtplib.SMTP("127.0.0.1", old.port, timeout=20) as client:
+        client.sendmail("a@old.example", [f"user@{DOMAIN}"], b"Subject: from old times\r\n\r\n.\r\n")
+        newest = postfix.wait_for_messages(delivered + 1)[-1]
+        old.wait_for_log("status=sent")
+    assert b"(using TLSv1.3 with cipher" in newest
+    assert b"\nReceived: from old.example" in newest
 
 
 # OpenSSL's own server, which asks for a renegotiation when it is told to
