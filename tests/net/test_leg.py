@@ -243,3 +243,123 @@ def test_a_leg_that_cannot_send_is_the_one_refused(connection: Connection, engin
     engine.fault = TlsRecordError("the client doesn't finish its renegotiation")
     connection.leg.send(b"too much")
     assert connection.owner.told[-1] == "refused tls_protocol_error"
+
+
+class TestEnds:
+    def test_a_connection_that_had_finished_is_closed_at_once_behind_the_peer_s_end(
+        self, connection: Connection
+    ) -> None:
+        connection.leg.readConnectionLost()
+        connection.close()
+        assert connection.transport.closed
+
+    def test_a_fin_that_is_with_the_kernel_is_only_followed_by_the_drain(
+        self, connection: Connection
+    ) -> None:
+        connection.leg.finish()
+        connection.fin_sent()
+        connection.close()
+        connection.clock.advance(1.9)
+        assert not connection.transport.closed
+        connection.clock.advance(0.2)
+        assert connection.transport.closed
+
+    def test_a_fin_behind_the_peer_s_closes_the_socket(self, connection: Connection) -> None:
+        connection.leg.finish()
+        connection.leg.readConnectionLost()
+        connection.fin_sent()
+        assert connection.transport.closed
+        assert connection.clock.getDelayedCalls() == []
+
+    def test_a_fin_that_is_told_too_late_is_nothing(self, connection: Connection) -> None:
+        connection.close()
+        connection.lost()
+        connection.fin_sent()
+        assert connection.clock.getDelayedCalls() == []
+
+    def test_ends_of_a_connection_that_isn_t_there_do_nothing(self) -> None:
+        clock = Clock()
+        leg = Leg(Owner(), clock, lambda _: None)
+        leg.send(b"x")
+        leg.finish()
+        leg.close(flush_timeout=1, drain_timeout=1)
+        leg.abort()
+        leg.be_fed_by(leg)
+        assert (leg.sent, clock.getDelayedCalls()) == (0, [])
+
+    def test_ends_of_a_connection_that_is_lost_do_nothing(self, connection: Connection) -> None:
+        connection.lost()
+        connection.close()
+        connection.leg.abort()
+        connection.leg.be_fed_by(connection.leg)
+        assert not connection.transport.half_closed
+        assert not connection.transport.aborted
+        assert connection.transport.producer is None
+
+
+class TestFaults:
+    """Whatever is raised while the transport calls is told, and doesn't reach the reactor."""
+
+    def test_when_the_connection_comes_up(self) -> None:
+        class Faulty(Owner):
+            def leg_connected(self, leg: Leg) -> None:
+                raise ZeroDivisionError("unexpected")
+
+        owner = Faulty()
+        Leg(owner, Clock(), lambda _: None).makeConnection(RecordingTransport())
+        assert owner.told == ["faulted unexpected"]
+
+    def test_when_the_peer_finishes(self) -> None:
+        class Faulty(Owner):
+            def leg_finished(self, leg: Leg) -> None:
+                raise ZeroDivisionError("unexpected")
+
+        connection = Connection()
+        owner = connection.leg.owner = Faulty()
+        connection.leg.readConnectionLost()
+        assert owner.told == ["faulted unexpected"]
+
+
+def test_a_peer_that_ends_within_the_handshake_is_refused(
+    connection: Connection, engine: ScriptedEngine
+) -> None:
+    def fail() -> None:
+        raise TlsRecordError("truncated")
+
+    engine.receive_eof = fail  # type: ignore[attr-defined]
+    connection.leg.readConnectionLost()
+    assert connection.owner.told[-1] == "refused tls_protocol_error"
+
+
+def test_tls_that_fails_on_a_lost_connection_has_nobody_to_alert(
+    connection: Connection, engine: ScriptedEngine
+) -> None:
+    engine.fault = TlsRecordError("too much")
+    engine.bytes_to_send = lambda: b"alert"  # type: ignore[method-assign]
+    connection.lost()
+    connection.leg.send(b"x")
+    assert connection.transport.written == b""
+
+
+def test_a_unix_socket_has_no_nagle_delay_to_turn_off() -> None:
+    owner = Owner()
+    Leg(owner, Clock(), lambda _: None).makeConnection(object())
+    assert owner.told == ["connected"]
+
+
+def test_a_peer_s_end_is_told_once(connection: Connection, engine: ScriptedEngine) -> None:
+    """close_notify, and then FIN."""
+    engine.receive_eof = lambda: None  # type: ignore[attr-defined]
+    engine.peer_closed = True
+    connection.leg.dataReceived(b"close_notify")
+    connection.leg.readConnectionLost()
+    assert connection.owner.told.count("finished") == 1
+
+
+def test_tls_that_fails_elsewhere_while_plaintext_is_taken_is_told(connection: Connection) -> None:
+    def fail(data: bytes) -> None:
+        raise TlsRecordError("elsewhere")
+
+    connection.leg.deliver = fail
+    connection.leg.dataReceived(b"x")
+    assert connection.owner.told[-1] == "refused tls_protocol_error"

@@ -273,9 +273,9 @@ class Session:
         self._dispatch()
 
     def leg_established(self, leg: Leg) -> None:
-        if self._handshake_timer is not None:
-            self._handshake_timer.cancel()
-            self._handshake_timer = None
+        assert self._handshake_timer is not None  # noqa: S101 - it was set when the handshake began
+        self._handshake_timer.cancel()
+        self._handshake_timer = None
         facts = leg.engine.facts if leg.engine is not None else None
         assert facts is not None  # noqa: S101 - an established engine has facts
         self._host.notify(
@@ -295,24 +295,21 @@ class Session:
         self._handle(TlsStarted(facts))
 
     def leg_finished(self, leg: Leg) -> None:
-        if self._spliced:
-            self._finish_other(leg)
-        elif leg is self._backend:
-            self._handle(BackendFinished())
+        backend = self._backend
+        if self._spliced and backend is not None:
+            self._finish_other(backend if leg is self.client else self.client)
         elif leg is not self.client:
-            return  # one that the front has let go
+            self._handle(BackendFinished())  # one that the front has let go is closing, and tells no end
         elif leg.engine is not None and not leg.engine.established:
             self.close("client_closed")
         else:
             self._handle(ClientFinished())
 
-    def _finish_other(self, leg: Leg) -> None:
+    def _finish_other(self, other: Leg) -> None:
         """A half-close runs through; with the second the session is over, and each side may take what it was sent."""
-        other = self._backend if leg is self.client else self.client
-        if other is not None:
-            other.finish()
-            if other.read_finished and self._end(self._ended_by(other)):
-                self._close_legs(flush_timeout=self._plan.settings.idle_timeout)
+        other.finish()
+        if other.read_finished and self._end(self._ended_by(other)):
+            self._close_legs(flush_timeout=self._plan.settings.idle_timeout)
 
     def _ended_by(self, first: Leg) -> str:
         if first is not self.client:
