@@ -175,7 +175,7 @@ class Settings:
     trusted_proxies: tuple[IpNetwork, ...] = option(
         (),
         "Networks of HTTP proxies in front whose `X-Forwarded-*` and `Forwarded` fields are believed and added to. Those "
-        "of any other client are replaced.",
+        "of any other client are replaced. A client on a `unix:` listen is never trusted.",
         kinds=_HTTP,
     )
     http_tls_headers: bool = option(
@@ -205,7 +205,7 @@ class Settings:
     http_hsts: int = option(
         0,
         "`Strict-Transport-Security` (RFC 6797) on responses that go by TLS: for how long a browser shall come by TLS "
-        "only. 0: not sent.",
+        "only. Replaces the backend's own field. 0: not sent.",
         unit="seconds",
         minimum=0,
         maximum=315_360_000,
@@ -276,7 +276,8 @@ class Settings:
     )
     http_response_timeout: float = option(
         60.0,
-        "Time for the backend's response to begin, once the request was sent. Then 504.",
+        "Time for the backend's response to begin, once the request was sent. Then 504. Raise it for long polls, such as "
+        "ActiveSync's.",
         unit="seconds",
         minimum=0.1,
         maximum=3600,
