@@ -1,15 +1,18 @@
 """``tlsproxy demo``: the proxy in front of backends of its own, with certificates made for it."""
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from tlsproxy.cli.check import tell
 from tlsproxy.cli.demo.backends import start_backends
 from tlsproxy.cli.demo.certificates import ensure_certificates
-from tlsproxy.cli.demo.commands import stream_commands
+from tlsproxy.cli.demo.commands import Example, Place, listen_examples, tool_examples
 from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import stream_observer
 from tlsproxy.service.prepare import Prepared, prepare
@@ -25,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--config", default="etc/demo.toml", help="configuration file (default: %(default)s)")
     parser.add_argument(
-        "--directory", default="var", help="where certificates are kept (default: %(default)s)"
+        "--directory", default="var", help="where certificates and mail are kept (default: %(default)s)"
     )
     parser.set_defaults(run=run)
 
@@ -36,39 +39,52 @@ def run(arguments: argparse.Namespace) -> int:
     from twisted.internet import reactor
     from twisted.internet.error import CannotListenError
 
+    directory = Path(arguments.directory)
     try:
-        certificates = ensure_certificates(Path(arguments.directory), datetime.now(UTC))
+        ca_file = ensure_certificates(directory, datetime.now(UTC))
         prepared = prepare(arguments.config)
-        service = _start(prepared, reactor)
+        service = _start(prepared, reactor, directory)
     except ConfigurationError as error:
         tell("error", error.problems)
         return 1
     except (TlsproxyError, CannotListenError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    _print_commands(prepared, service, str(certificates[0]))
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    place = Place.here(arguments.config, directory, ca_file, lambda program: which(program) is not None)
+    reactor.callWhenRunning(_print_examples, prepared, service, place)
+    reactor.addSystemEventTrigger("before", "shutdown", _stop, service)
     reactor.run()
     return 0
 
 
-def _start(prepared: Prepared, reactor: Any) -> ProxyService:
+def _start(prepared: Prepared, reactor: Any, directory: Path) -> ProxyService:
     from twisted.logger import globalLogBeginner
 
     observer = stream_observer(prepared.configuration.log_format, sys.stdout)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
-    start_backends(reactor, prepared.configuration.backends)
+    start_backends(reactor, prepared.configuration.backends, directory)
     service = ProxyService(prepared, reactor=reactor)
     service.privilegedStartService()
     service.startService()
     return service
 
 
-def _print_commands(prepared: Prepared, service: ProxyService, ca_file: str) -> None:
+def _stop(service: ProxyService) -> Any:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C waits for nobody
+    return service.stopService()
+
+
+def _print_examples(prepared: Prepared, service: ProxyService, place: Place) -> None:
     print("\nTo try from another terminal, in this directory:")
     for listen, address in zip(prepared.listens, service.listening, strict=True):
         settings = listen.resolver.settings_for(None)
         print(f"\n# {address} ({listen.kind.name}): {settings.tls_protocols}")
-        for expectation, command in stream_commands(address, settings, ca_file):
-            print(f"# {expectation}:\n{command}")
+        _print(listen_examples(listen, address, place))
+    print("\n# The configuration")
+    _print(tool_examples(prepared.listens[0], place))
     print("\nCtrl-C ends it.\n", flush=True)
+
+
+def _print(examples: Iterable[Example]) -> None:
+    for example in examples:
+        print(f"# {example.promise}:\n{example.command}")

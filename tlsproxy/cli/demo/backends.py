@@ -1,6 +1,7 @@
 """Backends for the demonstration, in the proxy's own process and plaintext, as an old server would be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.protocol import Factory
@@ -27,19 +28,33 @@ class Echo(LineOnlyReceiver):
         self.sendLine(line)  # type: ignore[no-untyped-call]
 
 
-BACKENDS: Final = {"echo": Echo}
-"""Protocols by the name of the backend, ``[backend.NAME]``, whose place they take."""
+def _echo(_directory: Path) -> Factory:
+    return Factory.forProtocol(Echo)
 
 
-def start_backends(reactor: Any, backends: Mapping[str, Backend]) -> None:
+def _mail(directory: Path) -> Factory:
+    from tlsproxy.cli.demo.mail import MailFactory
+
+    return MailFactory(directory / MAILDIR)
+
+
+MAILDIR: Final = "maildir"
+"""Where mail is stored, below the demonstration's directory."""
+
+BACKENDS: Final[Mapping[str, Callable[[Path], Factory]]] = {"echo": _echo, "mail": _mail}
+"""By the name of the backend, ``[backend.NAME]``, what takes its place, given the demonstration's directory."""
+
+
+def start_backends(reactor: Any, backends: Mapping[str, Backend], directory: Path) -> None:
     """Start those of the configuration's backends that the demonstration has, where the configuration expects them.
 
+    :param directory: Where they keep what they get.
     :raises twisted.internet.error.CannotListenError: An address is in use.
     """
     for name, backend in backends.items():
         if name not in BACKENDS:
             continue
-        factory = Factory.forProtocol(BACKENDS[name])
+        factory = BACKENDS[name](directory)
         server = backend.servers[0].address
         if isinstance(server, UnixAddress):
             reactor.listenUNIX(server.path, factory)

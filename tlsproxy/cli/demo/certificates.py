@@ -18,21 +18,23 @@ RENEW_BEFORE: Final = timedelta(days=15)
 """More than the 14 days before expiry at which the proxy warns."""
 
 
-def ensure_certificates(directory: Path, now: datetime) -> list[Path]:
+def ensure_certificates(directory: Path, now: datetime) -> Path:
     """Make ``rsa.pem`` and ``ecdsa.pem`` (key and certificate in one file) where they aren't there or soon expire.
 
     :param now: The time, with time zone.
-    :returns: Their paths.
+    :returns: The path of ``ca.pem``: what a client that trusts them needs.
     :raises OSError: The directory can't be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
+    trusted = b""
     for name, make_key in (("rsa", _rsa_key), ("ecdsa", _ecdsa_key)):
         path = directory / f"{name}.pem"
         if not _usable(path, now):
             _write(path, make_key(), now)
-        paths.append(path)
-    return paths
+        trusted += x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.PEM)
+    ca_file = directory / "ca.pem"
+    ca_file.write_bytes(trusted)
+    return ca_file
 
 
 def _rsa_key() -> PrivateKey:
