@@ -197,7 +197,8 @@ class Sender:
         pipelined = self.rng.random() < 0.5
         client.send(envelope)
         replies = 2
-        cuts = sorted(self.rng.sample(range(len(content) + 1), min(self.rng.randrange(6), len(content) + 1)))
+        inside = range(1, len(content))  # Postfix refuses a chunk of no bytes that isn't the last
+        cuts = sorted(self.rng.sample(inside, min(self.rng.randrange(6), len(inside))))
         chunks = [content[begin:end] for begin, end in pairwise([0, *cuts, len(content)])]
         for chunk in chunks[:-1]:
             client.send(b"BDAT %d\r\n" % len(chunk) + chunk)

@@ -22,17 +22,26 @@ class ActivationError(TlsproxyError):
     """What systemd is said to have handed over isn't there, or isn't something to accept connections on."""
 
 
+def _taken_from(environ: MutableMapping[str, str]) -> dict[str, str]:
+    return {name: environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+
+
+# Twisted takes the variables away as soon as anything imports its endpoints: the package imports this module first.
+_handed_over: Final[dict[str, str]] = _taken_from(os.environ)
+
+
 def activated_sockets(
-    environ: MutableMapping[str, str] = os.environ, *, first: int = FIRST
+    environ: MutableMapping[str, str] = _handed_over, *, first: int = FIRST
 ) -> Mapping[str, list[socket.socket]]:
     """The sockets that systemd handed over to this process, by name, in the order of the socket unit.
 
     They no longer pass to child processes, don't block, and the variables are removed from ``environ``: the caller owns
     the sockets, once.
 
+    :param environ: The variables; those that the process was started with, unless told otherwise.
     :raises ActivationError: The variables contradict each other or the descriptors.
     """
-    variables = {name: environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    variables = _taken_from(environ)
     if variables["LISTEN_PID"] != str(os.getpid()):
         return {}
     count = _count(variables["LISTEN_FDS"])
