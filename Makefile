@@ -1,6 +1,7 @@
 # make run          the proxy in front of demo backends, with commands to try against it
 # make test         every test that this machine can run
 # make test-oldest  those that need no other programs, with the oldest libraries that setup.cfg allows
+# make fuzz         each fuzz target for RUNS executions (docs/development.md)
 # make lint         style and types
 # make docs         the parts of docs/ that follow from the code
 # make clean        back to a fresh checkout
@@ -10,8 +11,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OLDEST := $(VENV)/oldest
+RUNS ?= 100000
+TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/targets/[a-z]*.py)))
 
-.PHONY: run test test-oldest lint docs clean
+.PHONY: run test test-oldest fuzz lint docs clean
 
 run: $(INSTALLED)
 	$(BIN)/tlsproxy demo
@@ -21,6 +24,10 @@ test: $(INSTALLED)
 
 test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest --quiet -m 'not interop'
+
+fuzz: $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	for target in $(TARGETS); do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit; done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
