@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -72,11 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        # In one piece, so that a server that is killed has answered or hasn't.
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        self.wfile.write(head if self.command == "HEAD" else head + body)
 
     def _download(self, size: int) -> None:
         assert size <= MAXIMUM
@@ -128,3 +127,13 @@ def digest_of_download(size: int) -> str:
     for at in range(0, size, len(BLOCK)):
         digest.update(BLOCK[: size - at])
     return digest.hexdigest()
+
+
+def main(name: str, port: int) -> None:
+    """A server as a process of its own, which can be killed."""
+    with HttpServer(name, port):
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
