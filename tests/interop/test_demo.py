@@ -111,7 +111,7 @@ def log_of(demo: Demo, command: str) -> str:
 
 def test_the_mail_commands_send_and_show(demo: Demo) -> None:
     examples = [example for example in demo.examples() if "s_client" not in example[1]]
-    mail = [example for example in examples if "tlsproxy" not in example[1].split()[0]]
+    mail = [example for example in examples if example[1].split()[0].rpartition("/")[2] in ("swaks", "cat")]
     assert len(mail) == 4
     for number, ((promise, send), (shown, show)) in enumerate(
         zip(mail[::2], mail[1::2], strict=True), start=1
@@ -124,6 +124,24 @@ def test_the_mail_commands_send_and_show(demo: Demo) -> None:
         output = paste(demo, show).stdout
         assert re.match(r"Received: from .* \(127\.0\.0\.1:[0-9]+, TLSv1\.3 TLS_.*\)\n", output)
         assert "by way of tlsproxy" in output
+
+
+def test_the_web_commands_show_what_is_promised(demo: Demo) -> None:
+    require("curl", package="curl")
+    web = {
+        promise: paste(demo, command) for promise, command in demo.examples() if command.startswith("curl ")
+    }
+    told = web.pop(
+        "the backend is told who the client is, and doesn't hear what the client says of that"
+    ).stdout
+    assert "X-Forwarded-For: 127.0.0.1\n" in told
+    assert "X-Tls-Version: TLSv1.3\n" in told
+    assert "192.0.2.1" not in told
+    assert web.pop("a request that could be seen as two is refused").stdout.startswith("HTTP/1.1 400 ")
+    redirected = web.pop("plaintext is redirected to https").stdout
+    assert redirected.startswith("HTTP/1.1 301 ")
+    assert re.search(r"^Location: https://localhost:[0-9]+/\s*$", redirected, re.MULTILINE)
+    assert not web
 
 
 def test_the_commands_about_the_configuration_tell(demo: Demo) -> None:
@@ -145,5 +163,5 @@ def test_the_commands_about_the_configuration_tell(demo: Demo) -> None:
 
 
 def test_every_command_is_held_to_something(demo: Demo) -> None:
-    known = ("s_client", "swaks ", "cat ", " check ", " eval ", " probe ")
+    known = ("s_client", "curl ", "swaks ", "cat ", " check ", " eval ", " probe ")
     assert [command for _, command in demo.examples() if not any(word in command for word in known)] == []

@@ -13,6 +13,7 @@ from tlsproxy.cli.check import tell
 from tlsproxy.cli.demo.backends import start_backends
 from tlsproxy.cli.demo.certificates import ensure_certificates
 from tlsproxy.cli.demo.commands import Example, Place, listen_examples, tool_examples
+from tlsproxy.config.rules import offers_tls
 from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import stream_observer
 from tlsproxy.service.prepare import Prepared, prepare
@@ -78,7 +79,8 @@ def _print_examples(prepared: Prepared, service: ProxyService, place: Place) -> 
     print("\nTo try from another terminal, in this directory:")
     for listen, address in zip(prepared.listens, service.listening, strict=True):
         settings = listen.resolver.settings_for(None)
-        print(f"\n# {address} ({listen.kind.name}): {settings.tls_protocols}")
+        spoken = settings.tls_protocols if offers_tls(settings, listen.kind) else "plaintext"
+        print(f"\n# {address} ({listen.kind.name}): {spoken}")
         _print(listen_examples(listen, address, place))
     print("\n# The configuration")
     _print(tool_examples(prepared.listens[0], place))

@@ -38,10 +38,16 @@ def _mail(directory: Path) -> Factory:
     return MailFactory(directory / MAILDIR)
 
 
+def _web(_directory: Path) -> Any:
+    from tlsproxy.cli.demo.web import web_site
+
+    return web_site()
+
+
 MAILDIR: Final = "maildir"
 """Where mail is stored, below the demonstration's directory."""
 
-BACKENDS: Final[Mapping[str, Callable[[Path], Factory]]] = {"echo": _echo, "mail": _mail}
+BACKENDS: Final[Mapping[str, Callable[[Path], Any]]] = {"echo": _echo, "mail": _mail, "web": _web}
 """By the name of the backend, ``[backend.NAME]``, what takes its place, given the demonstration's directory."""
 
 

@@ -137,7 +137,32 @@ def _esmtp(target: _Target) -> Iterator[Example]:
     yield from _renegotiation(target)
 
 
-_OF_KIND: Final[Mapping[str, Callable[[_Target], Iterator[Example]]]] = {"esmtp": _esmtp, "stream": _stream}
+def _http(target: _Target) -> Iterator[Example]:
+    _, port = target.host_and_port
+    if target.settings.tls_security_level is TlsSecurityLevel.NONE:
+        yield Example(
+            "plaintext is redirected to https", f"curl --silent --show-error --head http://localhost:{port}/"
+        )
+        return
+    curl = f"curl --silent --show-error --cacert {shlex.quote(str(target.place.ca_file))}"
+    spoofed = "--header 'X-Forwarded-For: 192.0.2.1'"
+    yield Example(
+        "the backend is told who the client is, and doesn't hear what the client says of that",
+        f"{curl} {spoofed} https://localhost:{port}/",
+    )
+    yield Example(
+        "a request that could be seen as two is refused",
+        f"{curl} --include --header 'Transfer-Encoding: chunked' --header 'Content-Length: 4' --data smug https://localhost:{port}/",
+    )
+    for version in (TlsVersion.TLS1_1, TlsVersion.TLS1_3):
+        yield Example(_verdict(target, version), f"{target.s_client(version)} -brief </dev/null")
+
+
+_OF_KIND: Final[Mapping[str, Callable[[_Target], Iterator[Example]]]] = {
+    "esmtp": _esmtp,
+    "http": _http,
+    "stream": _stream,
+}
 
 
 def _verdict(target: _Target, version: TlsVersion) -> str:
