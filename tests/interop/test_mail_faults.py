@@ -14,7 +14,6 @@ import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -90,7 +89,10 @@ def connected(proxy: Proxy, authority: Authority, tls: Tls, listen: int | None =
     if listen is None:
         listen = WRAPPED if tls == "implicit" else MAY
     context = ssl.create_default_context(cafile=str(authority.path))
-    return MailClient(proxy.ports()[listen], context, tls)
+    logged = len(proxy.notes)
+    client = MailClient(proxy.ports()[listen], context, tls)
+    client.logged = logged
+    return client
 
 
 def descriptors(proxy: Proxy) -> int:
@@ -135,20 +137,14 @@ def proxy(running: tuple[Proxy, int], backend: MailBackend) -> Iterator[Proxy]:
 
 def reason(proxy: Proxy, client: MailClient) -> str:
     """Why the client's session ended."""
-    notes = notes_about(proxy, client, "session_ended")
-    return str(notes[-1]["reason"])
+    note = proxy.wait_for_note("session_ended", after=client.logged, client=client.address)
+    return str(note["reason"])
 
 
-def notes_about(proxy: Proxy, client: MailClient, event: str) -> list[dict[str, Any]]:
-    """What was logged of the client, once its session has ended. Another may have had its port before."""
-
-    def notes(event: str) -> list[dict[str, Any]]:
-        return [note for note in proxy.notes if note["event"] == event and note["client"] == client.address]
-
-    proxy.wait_until(
-        lambda: len(notes("session_ended")) == len(notes("session_started")), "the session goes on"
-    )
-    return notes(event)
+def detail(proxy: Proxy, client: MailClient) -> str:
+    """What the backend failed the client by."""
+    note = proxy.wait_for_note("backend_failed", after=client.logged, client=client.address)
+    return str(note["detail"])
 
 
 def converse(
@@ -340,7 +336,7 @@ def test_a_backend_that_takes_no_more_of_a_large_message(
         told = converse(client, [*BY_DATA[:4], (".", LARGE)])
         assert told[-1] == (".", UNAVAILABLE)
         expect_end(client)
-    assert notes_about(proxy, client, "backend_failed")[-1]["detail"] == "took nothing for 1 s"
+    assert detail(proxy, client) == "took nothing for 1 s"
     assert not last(backend).has_whole_message
 
 
@@ -515,7 +511,7 @@ def test_a_backend_that_comes_up_later(authority: Authority, tmp_path: Path) -> 
                 with connected(proxy, authority, tls) as client:
                     assert client.reply() == UNAVAILABLE
                     expect_end(client)
-                assert notes_about(proxy, client, "backend_failed")[-1]["detail"] == "connection refused"
+                assert detail(proxy, client) == "connection refused"
             backend.serve(refusing)
             with connected(proxy, authority, "starttls") as client:
                 assert converse(client, BY_DATA)[-2:] == [(".", QUEUED), ("QUIT", Reply("221 bye\n"))]

@@ -49,6 +49,8 @@ class MailClient:
     host: str = "127.0.0.1"
     address: str = field(init=False)
     """Its own, as the proxy's log has it."""
+    logged: int = field(init=False, default=0)
+    """Lines that the proxy's log had before: another client may have had this one's port."""
     _socket: socket.socket = field(init=False)
     _received: bytes = field(init=False, default=b"")
 
