@@ -7,10 +7,10 @@ from attrs import define, field
 
 from tlsproxy.fronts import Front
 from tlsproxy.fronts.commands import (
+    AbortBackend,
     CloseSession,
     Command,
     ConnectBackend,
-    AbortBackend,
     DisconnectBackend,
     Report,
     SendToBackend,
