@@ -19,6 +19,8 @@ from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import (
     BackendConnected,
     BackendDataReceived,
+    BackendFinished,
+    BackendLost,
     ClientDataReceived,
     Event,
     SessionOpened,
@@ -163,6 +165,7 @@ class Conversation:
     tls_awaited: bool = field(init=False, default=False)
     _said: bytes = field(init=False, default=b"")
     _connected: bool = field(init=False, default=False)
+    _lost: bool = field(init=False, default=False)
 
     def tell(self, event: Event) -> None:
         """Tell the front, and carry out what it asks for."""
@@ -177,9 +180,10 @@ class Conversation:
                 self.client += data
             case SendToBackend(data):
                 assert self._connected
-                first, second = self.servers[-1]
-                self._said += first.receive(data)
-                second.receive(data)
+                if not self._lost:
+                    first, second = self.servers[-1]
+                    self._said += first.receive(data)
+                    second.receive(data)
             case ConnectBackend():
                 assert not self._connected
                 self._connected = True
@@ -188,7 +192,7 @@ class Conversation:
                 events.append(BackendConnected())
             case DisconnectBackend() | AbortBackend():
                 assert self._connected
-                self._connected = False
+                self._connected = self._lost = False
                 self._said = b""
             case StartTls():
                 assert not self.tls_awaited
@@ -200,6 +204,17 @@ class Conversation:
         """Not while TLS is awaited: nobody reads plaintext then."""
         if not self.tls_awaited:
             self.tell(ClientDataReceived(data))
+
+    def happens(self, what: Event | bytes) -> None:
+        """Something unforeseen: an event, or words of the server's that nothing asked for."""
+        if isinstance(what, bytes):
+            self._said += what if self._connected else b""
+        elif not isinstance(what, BackendLost | BackendFinished):
+            self.tell(what)
+        elif self._connected and not self._lost:
+            self._lost = True
+            self._said = b""
+            self.tell(what)
 
     def deliver(self, size: int | None) -> bool:
         """Hand on some of what the server has said, None for all; whether there was anything."""

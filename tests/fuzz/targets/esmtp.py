@@ -14,6 +14,14 @@ from attrs import frozen
 from tests.fuzz.inputs import taken
 from tests.fuzz.smtp import OPENED, Conversation, Server
 from tlsproxy.fronts.esmtp import EsmtpFront
+from tlsproxy.fronts.events import (
+    BackendFinished,
+    BackendLost,
+    ClientFinished,
+    DrainRequested,
+    Event,
+    IdleTimedOut,
+)
 from tlsproxy.fronts.options import BareNewline, FrontOptions, IdentityMode, InjectionPolicy, TlsSecurityLevel
 from tlsproxy.policy.protocols import TlsProtocols
 
@@ -88,7 +96,7 @@ def opened(choice: int, script: int) -> Conversation:
 
 def one_input(data: bytes) -> None:
     """See the module."""
-    (choice, offer, refusals, *sizes), stream = taken(data, 5)
+    (choice, offer, refusals, happening, *sizes), stream = taken(data, 6)
     script = refusals << 8 | offer
     whole = opened(choice, script)
     whole.rest()
@@ -98,13 +106,35 @@ def one_input(data: bytes) -> None:
     check(whole, stream, choice, in_place=in_place)
     split = opened(choice, script)
     split.rest()
-    for piece, delivered in _steps(stream, sizes):
+    unforeseen = _UNFORESEEN.get(happening & 0x0F)
+    for step, (piece, delivered) in enumerate(_steps(stream, sizes)):
         split.client_says(piece)
+        if unforeseen is not None and step == happening >> 4:
+            split.happens(unforeseen)
         split.deliver(delivered)
     split.rest()
     check(split, stream, choice, in_place=in_place)
-    if in_place:  # what STARTTLS is followed by depends on the time
+    if in_place and unforeseen is None:  # what STARTTLS is followed by depends on the time
         assert split.result == whole.result, (split.result, whole.result)
+
+
+# No 354 or 334: after one that isn't meant the server would read content, or a response, as commands.
+_UNFORESEEN: dict[int, Event | bytes] = dict(
+    enumerate(
+        (
+            BackendLost("reset"),
+            BackendFinished(),
+            IdleTimedOut(),
+            DrainRequested(),
+            ClientFinished(),
+            b"421 closing\r\n",
+            b"250 unasked\r\n",
+            b"550 unasked\r\n",
+            b"no reply\r\n",
+        ),
+        start=1,
+    )
+)
 
 
 def _steps(stream: bytes, sizes: list[int]) -> Iterator[tuple[bytes, int | None]]:
