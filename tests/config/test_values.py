@@ -11,7 +11,7 @@ import pytest
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, SystemdAddress, TcpAddress, UnixAddress
 from tlsproxy.config.backend import Server
-from tlsproxy.config.declaration import FileMode, FileName, HttpPath, StatusRange
+from tlsproxy.config.declaration import FileMode, FileName, HostName, HttpPath, IpText, StatusRange
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import IpNetwork, parse_network
 from tlsproxy.config.values import Files, problems_in, values_converter
@@ -120,6 +120,8 @@ def test_protocols_are_read_by_their_own_language() -> None:
         (5, tuple[str, ...], "must be a string or a list of strings, not 5"),
         ({}, tuple[FileName, ...], "must be a string or a list of strings, not {}"),
         ("mail", tuple[ServerAddress, ...], "must be"),
+        ("a b", HostName, 'must be a host name such as "mx.example.org", not "a b"'),
+        ("mx.example", IpText, 'must be an IP address such as "192.0.2.1", not "mx.example"'),
         (5, Server, 'must be an address, or {address = "host:port", weight = 1}, not 5'),
         ("health", HttpPath, 'must be a path such as "/health", in printable ASCII, not "health"'),
         ("/a b", HttpPath, "must be a path"),

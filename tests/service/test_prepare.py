@@ -153,3 +153,43 @@ def test_the_client_s_own_address_needs_a_privilege(
         'backend.injector.identity: "transparent" can\'t be had: it needs CAP_NET_ADMIN'
     ]
     assert prepared(config, text).warnings == ()
+
+
+class TestTlsToBackends:
+    """What the options of a backend come to, and what is wrong with the files they name."""
+
+    def with_tls(self, server: Issued, options: str) -> str:
+        text = certificate_of(server) + LISTENER
+        servers = 'servers = ["127.0.0.1:2525"]'
+        return text.replace(servers, f'{servers}\ntls = "implicit"\n{options}')
+
+    def test_there_is_a_context_for_each_backend_that_has_it(
+        self, config: Path, server: Issued, authority: Authority
+    ) -> None:
+        ready = prepared(config, self.with_tls(server, f'tls_ca = "{authority.path}"'))
+        assert list(ready.client_contexts) == ["injector"]
+        assert prepared(config, certificate_of(server) + LISTENER).client_contexts == {}
+
+    def test_every_problem_is_told_where_it_is(self, config: Path, server: Issued) -> None:
+        options = 'tls_ca = "missing.pem"\ntls_certificate = "missing.pem"\ntls_ciphers = "NO-SUCH"'
+        assert [line.split(": ")[0] for line in problems(config, self.with_tls(server, options))] == [
+            "backend.injector.tls_ciphers",
+            "backend.injector.tls_ca",
+            "backend.injector.tls_certificate",
+        ]
+
+    def test_what_only_follows_from_a_slip_is_not_told(self, config: Path, server: Issued) -> None:
+        (line,) = problems(config, self.with_tls(server, 'tls_ca = "missing.pem"\ntls_verify_name = "no"'))
+        assert line.startswith("backend.injector.tls_verify_name: must be true or false")
+        (line,) = problems(config, self.with_tls(server, ""))
+        assert line.startswith("backend.injector.tls_ca: is missing")
+
+    def test_warnings_are_told_where_they_belong(
+        self, config: Path, server: Issued, authority: Authority
+    ) -> None:
+        options = f'tls_ca = "{authority.path}"\ntls_verify_name = false\ntls_ciphers = "DEFAULT:NO-SUCH"'
+        ready = prepared(config, self.with_tls(server, options))
+        assert [warning.path for warning in ready.warnings] == [
+            "backend.injector.tls_verify_name",
+            "backend.injector.tls_ciphers",
+        ]
