@@ -135,11 +135,7 @@ class ProxyService(Service):
         self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
         settings = prepared.resolver.settings_for(None)
         spoken = str(settings.tls_protocols) if offers_tls(settings, prepared.kind) else "plaintext"
-        self._take_note(
-            ListenOpened(
-                listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken
-            )
-        )
+        self._take_note(ListenOpened(listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken))
 
     def _serve_metrics(self, configuration: Configuration) -> None:
         address = configuration.metrics_listen
