@@ -127,6 +127,18 @@ class BackendFailed(SessionNote):
 
 
 @frozen(kw_only=True)
+class BackendFull(SessionNote):
+    """A client was refused because no server had room for it in time."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "backend_full"
+    text: ClassVar[str] = "backend {backend}: {detail}"
+
+    backend: str
+    detail: str
+
+
+@frozen(kw_only=True)
 class BackendServerDown(Note):
     """A server gets no more sessions, but as a last resort."""
 

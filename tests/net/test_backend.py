@@ -42,6 +42,9 @@ class User:
     def backend_attempt_failed(self, server: str, detail: str) -> None:
         self.told.append(("failed", server, detail))
 
+    def backend_full(self, detail: str) -> None:
+        self.told.append(("full", detail))
+
     def backend_connected(self, connection: BackendConnection) -> None:
         self.told.append(("connected", connection.server))
         self.connection = connection
@@ -314,13 +317,23 @@ class TestQueue:
         world, _ = self.full(queue_timeout=3)
         user = world.user()
         world.reactor.advance(3)
-        assert user.told == [("unavailable", "every server is full: no room within 3 s")]
+        detail = "every server is full: no room within 3 s"
+        assert user.told == [("full", detail), ("unavailable", detail)]
         assert world.desk.queue == {}
 
     def test_not_too_many(self) -> None:
         world, _ = self.full(queue_size=1)
         world.user()
-        assert world.user().told == [("unavailable", "every server is full, and so is the queue (1)")]
+        detail = "every server is full: the queue is full (1)"
+        assert world.user().told == [("full", detail), ("unavailable", detail)]
+
+    def test_who_waits_while_another_tries_the_only_server_is_told_so(self) -> None:
+        world = World(servers=1, max_failures=1, queue_size=0)
+        world.user()
+        world.last().fails()
+        world.user()
+        detail = "no server is up, and others try: the queue is full (0)"
+        assert world.user().told == [("full", detail), ("unavailable", detail)]
 
     def test_who_goes_away_leaves_the_queue(self) -> None:
         world, _ = self.full()

@@ -40,7 +40,14 @@ from tlsproxy.fronts.events import (
 )
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.leg import Leg
-from tlsproxy.notes import BackendFailed, FrontReported, RequestServed, SessionEnded, SessionStarted
+from tlsproxy.notes import (
+    BackendFailed,
+    BackendFull,
+    FrontReported,
+    RequestServed,
+    SessionEnded,
+    SessionStarted,
+)
 
 
 def opened(*commands: Command, **options: Any) -> World:
@@ -173,6 +180,12 @@ class TestConnecting:
         assert world.client.reading
         note = world.note(BackendFailed)
         assert (note.backend, note.server, note.detail) == ("old", SERVER, "connection refused")
+
+    def test_want_of_room_is_noted(self) -> None:
+        world = opened(ConnectBackend())
+        world.connector.asked[0].user.backend_full("every server is full")
+        note = world.note(BackendFull)
+        assert (note.backend, note.detail) == ("old", "every server is full")
 
     @pytest.mark.parametrize("command", [DisconnectBackend(), AbortBackend(), ReleaseBackend()])
     def test_it_is_given_up_when_the_front_doesn_t_want_it_any_more(self, command: Command) -> None:

@@ -23,6 +23,8 @@ from tlsproxy.fronts.commands import (
 )
 from tlsproxy.fronts.events import (
     BackendConnected,
+    BackendFinished,
+    BackendLost,
     ClientDataReceived,
     ClientFinished,
     SessionOpened,
@@ -157,6 +159,35 @@ def test_a_stream_that_was_truncated_is_noted_as_such(secured: Secured) -> None:
     world.lose_all()
     assert world.backend.written == b"all?"
     assert world.note(SessionEnded).reason == "client_truncated"
+
+
+class Truncated:
+    """The engine of a connection that ended without close_notify."""
+
+    truncated = True
+    established = True
+
+
+def test_a_backend_that_was_truncated_is_lost(secured: Secured) -> None:
+    """Its last response may have been longer."""
+    world = secured(ConnectBackend())
+    established(world)
+    world.connect(engine=Truncated())
+    world.backend.finishes()
+    (lost,) = world.told(BackendLost)
+    assert "without close_notify" in lost.detail
+    assert world.told(BackendFinished) == []
+
+
+def test_a_truncation_by_the_backend_runs_through_to_the_client(secured: Secured) -> None:
+    world = secured(ConnectBackend())
+    world.front.on(BackendConnected, Splice())
+    client = established(world)
+    world.connect(engine=Truncated())
+    world.backend.finishes()
+    client.exchange()
+    assert not client.peer.closed, "no close_notify"
+    assert world.client.state == "finished"
 
 
 class TestRefusals:

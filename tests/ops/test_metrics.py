@@ -14,6 +14,7 @@ from twisted.web.server import Site
 from tests.ops.notes import NOTE_KINDS, sample
 from tlsproxy.notes import (
     BackendFailed,
+    BackendFull,
     BackendServerDown,
     BackendServerUp,
     ConfigurationWarned,
@@ -127,6 +128,7 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
             note(BackendFailed, backend="old-mta", server="127.0.0.1:2525"),
             {"tlsproxy_backend_failures_total{backend=old-mta,server=127.0.0.1:2525}": 1},
         ),
+        (note(BackendFull, backend="old-mta"), {"tlsproxy_backend_full_total{backend=old-mta}": 1}),
         (
             note(BackendServerDown, backend="old-mta", server="127.0.0.1:2525"),
             {

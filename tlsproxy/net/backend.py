@@ -61,6 +61,9 @@ class BackendUser(Protocol):
     def backend_attempt_failed(self, server: str, detail: str) -> None:
         """A server couldn't be reached. Another may be tried."""
 
+    def backend_full(self, detail: str) -> None:
+        """No server had room in time."""
+
     def backend_connected(self, connection: "BackendConnection") -> None:
         """It is up, and the user's, who sets its leg's owner and ``deliver``. Then comes what the server said so far."""
 
@@ -94,6 +97,9 @@ class _Desk:
     def _dropped(self, server: int) -> None:
         self.selection.dropped(server)
         self.wake()
+
+    def is_up(self, server: int) -> bool:
+        return self.selection.standing(server) in (Standing.UP, Standing.RETURNING)
 
     def make_room(self, server: int) -> None:
         """Close a kept connection, where one more would be too many."""
@@ -165,7 +171,7 @@ class BackendConnection:
         engine = leg.engine
         fit = (
             not (engine is not None and engine.blocked)
-            and desk.selection.standing(self._attempt.server) in (Standing.UP, Standing.RETURNING)
+            and desk.is_up(self._attempt.server)
             and desk.pool.keep(leg, self._attempt.server, self._since)
         )
         if fit:
@@ -334,7 +340,7 @@ class _Wait:
     def _stand_in_queue(self) -> None:
         backend, queue = self._desk.backend, self._desk.queue
         if len(queue) >= backend.queue_size:
-            self._give_up(f"every server is full, and so is the queue ({len(queue)})")
+            self._find_no_room(f"the queue is full ({len(queue)})")
             return
         queue[self] = None
         self._queue_timer = self._desk.reactor.callLater(backend.queue_timeout, self._queue_timed_out)
@@ -346,7 +352,14 @@ class _Wait:
         self._queue_timer = None
 
     def _queue_timed_out(self) -> None:
-        self._give_up(f"every server is full: no room within {self._desk.backend.queue_timeout:g} s")
+        self._find_no_room(f"no room within {self._desk.backend.queue_timeout:g} s")
+
+    def _find_no_room(self, why: str) -> None:
+        desk = self._desk
+        up = any(desk.is_up(server) for server, _ in enumerate(desk.servers))
+        detail = f"{'every server is full' if up else 'no server is up, and others try'}: {why}"
+        self._user.backend_full(detail)
+        self._give_up(detail)
 
     # The ends
 

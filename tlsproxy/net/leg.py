@@ -232,6 +232,11 @@ class Leg:
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     @property
+    def truncated(self) -> bool:
+        """Whether the peer's FIN came without close_notify: anybody on the way may have sent it (RFC 8446 §6.1)."""
+        return self.engine is not None and self.engine.truncated
+
+    @property
     def waits_for_consumer(self) -> bool:
         """Whether it isn't read because the other leg's write buffer is full."""
         return bool(self._pauses & self.PAUSED_BY_CONSUMER)

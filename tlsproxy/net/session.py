@@ -65,6 +65,7 @@ from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting
 from tlsproxy.net.leg import Leg
 from tlsproxy.notes import (
     BackendFailed,
+    BackendFull,
     FrontReported,
     KeyUpdateLimitHit,
     Notify,
@@ -87,6 +88,8 @@ _PAUSED_BY_BACKEND: Final = Leg.PAUSED_BY_CONSUMER | Leg.PAUSED_BY_CONNECTING | 
 """Why a client isn't read on a backend's account."""
 
 _FOR_THE_LOG: Final = (Report, LogRequest)
+
+_TRUNCATED: Final = "the backend's TLS connection ended without close_notify"
 
 _numbers = count(1)
 
@@ -297,25 +300,24 @@ class Session:
     def leg_finished(self, leg: Leg) -> None:
         backend = self._backend
         if self._spliced and backend is not None:
-            self._finish_other(backend if leg is self.client else self.client)
+            self._finish_other(leg, backend if leg is self.client else self.client)
         elif leg is not self.client:
-            self._handle(BackendFinished())  # one that the front has let go is closing, and tells no end
+            # One that the front has let go is closing, and tells no end.
+            self._handle(BackendLost(_TRUNCATED) if leg.truncated else BackendFinished())
         elif leg.engine is not None and not leg.engine.established:
             self.close("client_closed")
         else:
             self._handle(ClientFinished())
 
-    def _finish_other(self, other: Leg) -> None:
-        """A half-close runs through; with the second the session is over, and each side may take what it was sent."""
-        other.finish()
+    def _finish_other(self, leg: Leg, other: Leg) -> None:
+        """A half-close runs through, and so does what it lacks; with the second the session is over, and each side may take
+        what it was sent."""
+        other.finish(close_notify=not leg.truncated)
         if other.read_finished and self._end(self._ended_by(other)):
             self._close_legs(flush_timeout=self._plan.settings.idle_timeout)
 
     def _ended_by(self, first: Leg) -> str:
-        if first is not self.client:
-            return "backend_closed"
-        engine = first.engine
-        return "client_truncated" if engine is not None and engine.truncated else "client_closed"
+        return f"{self._name(first)}_{'truncated' if first.truncated else 'closed'}"
 
     def leg_lost(self, leg: Leg) -> None:
         if leg is not self.client and leg is not self._backend:
@@ -415,6 +417,11 @@ class Session:
     def backend_attempt_failed(self, server: str, detail: str) -> None:
         """See :class:`~tlsproxy.net.backend.BackendUser`, as for all ``backend_`` methods."""
         self._note_backend_failure(server, detail)
+
+    def backend_full(self, detail: str) -> None:
+        self._host.notify(
+            BackendFull(**self._context(), backend=self._host.connector.backend.name, detail=detail)
+        )
 
     def backend_connected(self, connection: BackendConnection) -> None:
         leg = connection.leg

@@ -21,6 +21,7 @@ from twisted.web.server import Request, Site
 
 from tlsproxy.notes import (
     BackendFailed,
+    BackendFull,
     BackendServerDown,
     BackendServerUp,
     ConfigurationWarned,
@@ -123,6 +124,9 @@ class Metrics:
         self._backend_failures = self._counter(
             "backend_failures", "Connections to a backend's server that failed.", "backend", "server"
         )
+        self._backend_full = self._counter(
+            "backend_full", "Clients refused because no server had room in time.", "backend"
+        )
         self._backend_outages = self._counter(
             "backend_server_outages", "Times that a backend's server was taken out.", "backend", "server"
         )
@@ -224,6 +228,9 @@ class Metrics:
     def _backend_failed(self, note: BackendFailed) -> None:
         self._backend_failures[note.backend, note.server].inc()
 
+    def _backend_was_full(self, note: BackendFull) -> None:
+        self._backend_full[(note.backend,)].inc()
+
     def _backend_server_down(self, note: BackendServerDown) -> None:
         self._backend_outages[note.backend, note.server].inc()
         self._backend_down[note.backend, note.server].set(1)
@@ -257,6 +264,7 @@ class Metrics:
         RenegotiationAttempted: _renegotiation_attempted,
         KeyUpdateLimitHit: _key_update_limit_hit,
         BackendFailed: _backend_failed,
+        BackendFull: _backend_was_full,
         BackendServerDown: _backend_server_down,
         BackendServerUp: _backend_server_up,
         FrontReported: _front_reported,
