@@ -195,6 +195,16 @@ class TestServers:
         assert world.connections() == 0
         assert world.reactor.getDelayedCalls() == []
 
+    def test_a_client_that_loses_patience_is_nothing_against_the_server(self) -> None:
+        world = World(max_failures=1, connect_timeout=1)
+        user, connecting = world.connect(smtp=True)
+        world.last().connects()
+        world.reactor.advance(20)
+        connecting.cancel()
+        assert user.told == []
+        assert world.notes == []
+        assert world.connections() == 0
+
     def test_a_connection_is_counted_until_it_is_gone(self) -> None:
         world = World()
         world.connected()
@@ -274,9 +284,10 @@ class TestGreeting:
             assert user.received == b"554 no service\r\n"
         assert world.notes == [BackendServerDown(backend="mail", server=A, detail="greeting 554 no service")]
 
-    def test_it_is_not_where_starttls_is_wanted(self) -> None:
+    @pytest.mark.parametrize("identity", [IdentityMode.NONE, IdentityMode.TRANSPARENT])
+    def test_it_is_not_where_starttls_is_wanted(self, identity: IdentityMode) -> None:
         """What the client says then would go on in plaintext."""
-        world = World(servers=1, tls=BackendTls.STARTTLS)
+        world = World(servers=1, tls=BackendTls.STARTTLS, identity=identity)
         user = world.user(smtp=True)
         world.last().connects()
         world.last().says(b"554 no service\r\n")

@@ -219,10 +219,13 @@ class _Wait:
 
     def cancel(self) -> None:
         """See :class:`Connecting`."""
-        if not self._over:
-            self._finish()
-            self._abandon()
-            self._desk.wake()
+        if self._over:
+            return
+        self._finish()
+        if self._approach is not None:
+            self._approach.cancel()
+            self._desk.selection.abandoned(self._taken())
+        self._desk.wake()
 
     def try_again(self) -> bool:
         """Leave the queue, if there is room. False: there is none, for anybody in it."""
@@ -277,14 +280,18 @@ class _Wait:
         self._open(attempt, leg, said)
 
     def approach_turned_away(self, leg: Leg, said: bytes, detail: str) -> None:
-        """A greeting that turns away the proxy is another server's chance; what turns away the client is the client's."""
+        """A greeting that turns away the proxy is another server's chance; what turns away the client is the client's.
+
+        Never where STARTTLS is wanted: what the client says then would go on in plaintext.
+        """
         backend = self._desk.backend
-        if backend.identity is IdentityMode.TRANSPARENT:
+        in_plaintext = backend.tls is BackendTls.STARTTLS
+        if self._transparent is not None and not in_plaintext:
             self.approach_succeeded(leg, said)
             return
         attempt = self._taken()
         following = self._begin_after(attempt)
-        if isinstance(following, Attempt) or backend.tls is BackendTls.STARTTLS:
+        if isinstance(following, Attempt) or in_plaintext:
             leg.close(flush_timeout=CLOSE_TIMEOUT, drain_timeout=CLOSE_TIMEOUT)
             self._failed(attempt, detail)
             self._proceed(following)
@@ -365,16 +372,15 @@ class _Wait:
 
     def _deadline_passed(self) -> None:
         self._finish()
-        self._abandon()
+        if self._approach is not None:
+            self._cut_short(self._approach)
         detail = f"no server within {self._desk.backend.connect_deadline:g} s"
         self._user.backend_unavailable(f"{detail} ({self._detail})" if self._tried else detail)
         self._desk.wake()
 
-    def _abandon(self) -> None:
-        """Give the approach up. It is held against the server if it had its time."""
-        if self._approach is None:
-            return
-        self._approach.cancel()
+    def _cut_short(self, approach: Approach) -> None:
+        """Give an approach up. It is held against the server if it had its time."""
+        approach.cancel()
         attempt, desk = self._taken(), self._desk
         if desk.reactor.seconds() - self._approached < desk.backend.connect_timeout:
             desk.selection.abandoned(attempt)
