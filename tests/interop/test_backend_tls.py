@@ -212,6 +212,11 @@ def postfix(everything: dict[str, Case]) -> Iterator[Postfix]:
         *(smtpd(case, smtpd_tls_wrappermode="yes") for case in everything.values()),
         Smtpd({"smtpd_tls_security_level": "none"}),
         smtpd(everything["right"], smtpd_tls_security_level="may", smtpd_tls_protocols="TLSv1"),
+        smtpd(
+            everything["right"],
+            smtpd_tls_security_level="encrypt",
+            smtpd_authorized_xclient_hosts="127.0.0.1",
+        ),
     ]
     with Postfix(services) as running:
         yield running
@@ -223,7 +228,7 @@ def mail(
 ) -> Iterator[World]:
     """The proxy in front of Postfix with each of the certificates, in both ways."""
     modes = [(tls, name) for tls in ("starttls", "implicit") for name in everything]
-    *tls_ports, plaintext_port, old_port = postfix.ports
+    *tls_ports, plaintext_port, old_port, xclient_port = postfix.ports
     tables = {
         f"smtp {tls} {name}": (port, tls, everything[name].options)
         for (tls, name), port in zip(modes, tls_ports, strict=True)
@@ -231,6 +236,7 @@ def mail(
     tables["smtp none offered"] = plaintext_port, "starttls", ""
     tables["smtp too old"] = old_port, "starttls", ""
     tables["smtp plaintext"] = plaintext_port, "implicit", ""
+    tables["smtp xclient"] = xclient_port, "starttls", 'identity = "xclient"'
     plain = 'tls_security_level = "none"'
     toml = "\n".join(
         [
@@ -292,6 +298,13 @@ def test_the_greeting_is_the_server_s_and_the_dialogue_begins_anew(mail: World, 
         assert client.has_extn("pipelining")
         assert client.docmd("NOOP")[0] == 250
     postfix.wait_for_log(r"disconnect from .* ehlo=2 starttls=1 noop=1 quit=1 commands=5")
+
+
+def test_the_server_learns_who_the_client_is_in_tls(mail: World, postfix: Postfix) -> None:
+    with smtplib.SMTP("127.0.0.1", mail.port("smtp xclient"), "old.example", timeout=20) as client:
+        client.sendmail("a@old.example", [f"user@{DOMAIN}"], b"Subject: whose\r\n\r\n")
+    postfix.wait_for_log(r"disconnect from .* ehlo=3 .*starttls=1 .*mail=1 rcpt=1 data=1 quit=1")
+    assert not [note for note in mail.proxy.notes if note.get("what") == "identity_refused"]
 
 
 def test_an_old_sending_server_s_mail_goes_on_in_tls(mail: World, postfix: Postfix) -> None:
