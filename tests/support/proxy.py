@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +13,12 @@ from tests.support.processes import Program
 class Proxy(Program):
     """A running proxy. ``notes`` are its log lines."""
 
-    def __init__(self, config: Path, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Path, *, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+    ) -> None:
+        """:param prefix: A command that runs the one behind it."""
         twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
-        super().__init__([*twistd, "tlsproxy", "--config", config], env=env)
+        super().__init__([*prefix, *twistd, "tlsproxy", "--config", config], env=env)
 
     @classmethod
     def start(cls, directory: Path, toml: str, *, env: Mapping[str, str] | None = None) -> Self:
