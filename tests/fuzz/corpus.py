@@ -43,19 +43,26 @@ def inputs(name: str) -> list[Path]:
 def minimize(name: str, found: Path) -> int:
     """Make the corpus of a target anew from itself and what is in ``found``; how many files it has.
 
-    An input is kept when it goes from one line to another as no smaller one does, or more than once as none does.
+    Each step from one line to another that any of the inputs goes, once or more often, is gone by one that is kept.
     """
     one_input = target(name).one_input
     candidates = {path.read_bytes() for path in (*inputs(name), *_of_run(found))}
-    for path in inputs(name):
-        path.unlink()
-    seen: set[Step] = set()
+    kept: dict[bytes, set[Step]] = {}
+    reached: Counter[Step] = Counter()
     for data in sorted(candidates, key=lambda data: (len(data), data)):
         steps = _steps(one_input, data)
-        if steps - seen:
-            seen |= steps
-            (CORPUS / name / sha256(data).hexdigest()[:12]).write_bytes(data)
-    return len(inputs(name))
+        if steps - reached.keys():
+            kept[data] = steps
+            reached.update(steps)
+    for data, steps in list(kept.items()):
+        if all(reached[step] > 1 for step in steps):  # larger ones, which came later, go them as well
+            del kept[data]
+            reached.subtract(steps)
+    for path in inputs(name):
+        path.unlink()
+    for data in kept:
+        (CORPUS / name / sha256(data).hexdigest()[:12]).write_bytes(data)
+    return len(kept)
 
 
 def _of_run(found: Path) -> Iterator[Path]:
