@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from tests.support.transports import RecordingTransport
 from tlsproxy.notes import Note, ServiceStopped, SessionEnded
 from tlsproxy.service.prepare import prepare
-from tlsproxy.service.service import SESSIONS_END, ProxyService
+from tlsproxy.service.service import ProxyService
+from tlsproxy.service.serving import SESSIONS_END
 
 DRAIN_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 2.0

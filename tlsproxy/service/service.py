@@ -4,31 +4,22 @@ Sockets are opened in ``privilegedStartService``, before twistd gives up its pri
 ``startService``, after.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IListeningPort
 
 from tlsproxy import __version__
-from tlsproxy.config.model import Configuration
-from tlsproxy.config.rules import offers_tls
-from tlsproxy.net.backend import BackendConnector
-from tlsproxy.net.listener import Listener
-from tlsproxy.net.session import Session
-from tlsproxy.notes import ConfigurationWarned, ListenOpened, Note, Notify, ServiceStarted, ServiceStopped
+from tlsproxy.notes import ConfigurationWarned, Note, Notify, ServiceStarted, ServiceStopped
 from tlsproxy.ops.logging import attach, publish_notes
 from tlsproxy.ops.metrics import Metrics, metrics_site
 from tlsproxy.service.activation import activated_sockets
 from tlsproxy.service.notify import notify as tell_manager
-from tlsproxy.service.prepare import Prepared, PreparedListen
+from tlsproxy.service.prepare import Prepared
+from tlsproxy.service.serving import Serving
 from tlsproxy.service.sockets import ListeningSocket, open_sockets
-from tlsproxy.tls.certificates import Certificate
 from tlsproxy.tls.contexts import library_version
-
-SESSIONS_END: Final = 1.0
-"""Seconds beyond the longest ``close_timeout`` after which sessions that still haven't ended are reset at a stop."""
 
 
 class ProxyService(Service):
@@ -48,11 +39,7 @@ class ProxyService(Service):
         self._log = publish_notes()
         self._sockets: list[list[ListeningSocket]] = []
         self._ports: list[IListeningPort] = []
-        self._listeners: list[Listener] = []
-        self._connectors: Mapping[str, BackendConnector] = {}
-        self._emptied: Deferred[None] | None = None
-        self._deadline: IDelayedCall | None = None
-        self._sessions_cut = 0
+        self._serving: Serving | None = None
 
     @property
     def notify(self) -> Notify:
@@ -90,55 +77,17 @@ class ProxyService(Service):
         self._take_note(
             ServiceStarted(version=__version__, tls_library=library_version(), config=configuration.source)
         )
-        self._metrics.set_certificates({each.path: each.not_after for each in self._certificates()})
+        serving = self._serving = Serving(self._prepared, reactor=self._reactor, notify=self._take_note)
+        self._metrics.set_certificates({each.path: each.not_after for each in serving.certificates})
         for problem in self._prepared.warnings:
             self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
-        self._connectors = {
-            name: BackendConnector(
-                backend,
-                self._reactor,
-                notify=self._take_note,
-                context=self._prepared.client_contexts.get(name),
-            )
-            for name, backend in configuration.backends.items()
-        }
-        for connector in self._connectors.values():
-            connector.start()
-        for prepared, sockets in zip(self._prepared.listens, self._sockets, strict=True):
-            for opened in sockets:
-                self._accept(prepared, opened)
-        self._serve_metrics(configuration)
+        serving.start(self._sockets)
+        self._serve_metrics()
         self.listening = tuple(opened.name for sockets in self._sockets for opened in sockets)
         tell_manager(ready=True, status=f"listening on {', '.join(self.listening)}")
 
-    def _certificates(self) -> Iterator[Certificate]:
-        """Those that are in use, by clients' sessions and to servers."""
-        yield from self._prepared.contexts.certificates
-        for context in self._prepared.client_contexts.values():
-            if context.certificate is not None:
-                yield context.certificate
-
-    def _accept(self, prepared: PreparedListen, opened: ListeningSocket) -> None:
-        listener = Listener(
-            name=opened.name,
-            listen=prepared.listen,
-            kind=prepared.kind,
-            resolver=prepared.resolver,
-            contexts=self._prepared.contexts,
-            connector=self._connectors[prepared.backend.name],
-            clock=self._reactor,
-            notify=self._take_note,
-            on_empty=self._listener_emptied,
-        )
-        self._listeners.append(listener)
-        sock = opened.opened
-        self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
-        settings = prepared.resolver.settings_for(None)
-        spoken = str(settings.tls_protocols) if offers_tls(settings, prepared.kind) else "plaintext"
-        self._take_note(ListenOpened(listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken))
-
-    def _serve_metrics(self, configuration: Configuration) -> None:
-        address = configuration.metrics_listen
+    def _serve_metrics(self) -> None:
+        address = self._prepared.configuration.metrics_listen
         if address is not None:
             site = metrics_site(self._metrics)
             self._ports.append(self._reactor.listenTCP(address.port, site, interface=address.host))
@@ -146,10 +95,7 @@ class ProxyService(Service):
     # Stop
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, and wait for the sessions to end.
-
-        They are asked to end as soon as nothing would be lost by it. Those that still run after ``drain_timeout`` are cut,
-        in order; and those that take too long about that are reset.
+        """Stop listening, and wait for the sessions to end: see :meth:`~tlsproxy.service.serving.Serving.drain`.
 
         :returns: Fires when nothing is left.
         """
@@ -159,39 +105,7 @@ class ProxyService(Service):
             for opened in sockets:
                 opened.close()
         stopped = [port.stopListening() for port in self._ports]
-        for listener in self._listeners:
-            listener.drain()
-        for connector in self._connectors.values():
-            connector.stop()
-        waiting = DeferredList([*filter(None, stopped), self._until_empty()])
-        return waiting.addCallback(lambda _: self._take_note(ServiceStopped(sessions_cut=self._sessions_cut)))
-
-    def _sessions(self) -> list[Session]:
-        return [session for listener in self._listeners for session in listener.sessions]
-
-    def _until_empty(self) -> Deferred[None]:
-        emptied: Deferred[None] = Deferred()
-        self._emptied = emptied
-        self._listener_emptied()
-        if not emptied.called:
-            drain_timeout = self._prepared.configuration.drain_timeout
-            self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
-        return emptied
-
-    def _cut_sessions(self) -> None:
-        sessions = self._sessions()
-        longest = max(session.close_timeout for session in sessions)
-        self._deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
-        self._sessions_cut = sum(session.cut("shutdown") for session in sessions)
-
-    def _reset_sessions(self) -> None:
-        for session in self._sessions():
-            session.abort("shutdown")
-
-    def _listener_emptied(self) -> None:
-        emptied = self._emptied
-        if emptied is None or emptied.called or self._sessions():
-            return
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        emptied.callback(None)
+        drained = self._serving.drain() if self._serving is not None else succeed(0)
+        drained.addCallback(lambda cut: self._take_note(ServiceStopped(sessions_cut=cut)))
+        ending: list[Any] = [*filter(None, stopped), drained]
+        return DeferredList(ending).addCallback(lambda _: None)

@@ -1,0 +1,141 @@
+"""One configuration at work in one process: accepts on its sockets, until it is drained.
+
+A process has one of these, or two for a while: a reload starts the next before it drains the last. Sockets are the
+caller's; each is accepted on through a duplicate, so that one can go on listening for the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+
+from tlsproxy.config.rules import offers_tls
+from tlsproxy.net.backend import BackendConnector
+from tlsproxy.net.listener import Listener
+from tlsproxy.net.session import Session
+from tlsproxy.notes import ListenOpened, Notify
+from tlsproxy.service.prepare import Prepared, PreparedListen
+from tlsproxy.service.sockets import ListeningSocket
+from tlsproxy.tls.certificates import Certificate
+
+SESSIONS_END: Final = 1.0
+"""Seconds beyond the longest ``close_timeout`` after which sessions that still haven't ended are reset at a stop."""
+
+
+class Serving:
+    """A prepared configuration at work.
+
+    :ivar prepared: The configuration.
+    :ivar connectors: Its backends, by name; from the construction on.
+    :ivar listeners: What accepts, one for each socket; once started.
+    """
+
+    def __init__(self, prepared: Prepared, *, reactor: Any, notify: Notify) -> None:
+        self.prepared = prepared
+        self.listeners: list[Listener] = []
+        self.connectors = {
+            name: BackendConnector(
+                backend,
+                reactor,
+                notify=notify,
+                context=prepared.client_contexts.get(name),
+            )
+            for name, backend in prepared.configuration.backends.items()
+        }
+        self._reactor = reactor
+        self._notify = notify
+        self._ports: list[IListeningPort] = []
+        self._emptied: Deferred[None] | None = None
+        self._deadline: IDelayedCall | None = None
+        self._sessions_cut = 0
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those that run."""
+        return [session for listener in self.listeners for session in listener.sessions]
+
+    @property
+    def certificates(self) -> Iterator[Certificate]:
+        """Those that are in use, by clients' sessions and to servers."""
+        yield from self.prepared.contexts.certificates
+        for context in self.prepared.client_contexts.values():
+            if context.certificate is not None:
+                yield context.certificate
+
+    # Start
+
+    def start(self, sockets: Sequence[Sequence[ListeningSocket]]) -> None:
+        """Accept connections.
+
+        :param sockets: For each listen of the configuration, in order, those to accept on. They stay the caller's.
+        """
+        for connector in self.connectors.values():
+            connector.start()
+        for prepared, opened in zip(self.prepared.listens, sockets, strict=True):
+            for each in opened:
+                self._accept(prepared, each)
+
+    def _accept(self, prepared: PreparedListen, opened: ListeningSocket) -> None:
+        listener = Listener(
+            name=opened.name,
+            listen=prepared.listen,
+            kind=prepared.kind,
+            resolver=prepared.resolver,
+            contexts=self.prepared.contexts,
+            connector=self.connectors[prepared.backend.name],
+            clock=self._reactor,
+            notify=self._notify,
+            on_empty=self._listener_emptied,
+        )
+        self.listeners.append(listener)
+        sock = opened.opened
+        self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
+        settings = prepared.resolver.settings_for(None)
+        spoken = str(settings.tls_protocols) if offers_tls(settings, prepared.kind) else "plaintext"
+        self._notify(ListenOpened(listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken))
+
+    # Stop
+
+    def drain(self) -> Deferred[int]:
+        """Accept no more, and wait for the sessions to end.
+
+        They are asked to end as soon as nothing would be lost by it. Those that still run after ``drain_timeout`` are cut,
+        in order; and those that take too long about that are reset.
+
+        :returns: Fires when nothing is left, with the number of sessions that were cut.
+        """
+        stopped = [port.stopListening() for port in self._ports]
+        for listener in self.listeners:
+            listener.drain()
+        for connector in self.connectors.values():
+            connector.stop()
+        waiting = DeferredList([*filter(None, stopped), self._until_empty()])
+        return waiting.addCallback(lambda _: self._sessions_cut)
+
+    def _until_empty(self) -> Deferred[None]:
+        emptied: Deferred[None] = Deferred()
+        self._emptied = emptied
+        self._listener_emptied()
+        if not emptied.called:
+            drain_timeout = self.prepared.configuration.drain_timeout
+            self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
+        return emptied
+
+    def _cut_sessions(self) -> None:
+        sessions = self.sessions
+        longest = max(session.close_timeout for session in sessions)
+        self._deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
+        self._sessions_cut = sum(session.cut("shutdown") for session in sessions)
+
+    def _reset_sessions(self) -> None:
+        for session in self.sessions:
+            session.abort("shutdown")
+
+    def _listener_emptied(self) -> None:
+        emptied = self._emptied
+        if emptied is None or emptied.called or self.sessions:
+            return
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        emptied.callback(None)
