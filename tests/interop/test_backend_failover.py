@@ -49,7 +49,8 @@ class Sender:
     accepted: list[str] = field(factory=list)
     """Attempts to which 250 was said."""
     uncertain: list[str] = field(factory=list)
-    """Attempts that got no reply to their end of data: RFC 5321 §4.5.3.2.6 lets nobody tell what became of them."""
+    """Attempts to whose end of data the server gave no reply, which the proxy then tells with 421: a server killed between
+    the two has perhaps queued the message, and nobody can tell (RFC 1047)."""
     refusals: Counter[str] = field(factory=Counter)
     stop: threading.Event = field(factory=threading.Event)
     _lock: threading.Lock = field(factory=threading.Lock)
@@ -85,7 +86,7 @@ class Sender:
         except (smtplib.SMTPException, OSError) as error:
             with self._lock:
                 self.refusals[type(error).__name__] += 1
-                refused = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 400
+                refused = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code != 421
                 if at_end and not refused:
                     self.uncertain.append(attempt)
             return False
