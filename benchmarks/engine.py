@@ -21,8 +21,9 @@ from tlsproxy.config.declaration import FileName
 from tlsproxy.config.settings import Settings
 from tlsproxy.fronts import KINDS
 from tlsproxy.policy.protocols import TlsVersion
-from tlsproxy.tls.contexts import ContextStore, ServerContext, library_version
+from tlsproxy.tls.contexts import ContextStore, ServerContext
 from tlsproxy.tls.engine import Engine
+from tlsproxy.tls.library import library_version
 
 READ_SIZE = 64 * 1024
 """What one read of a socket gives at most, as in Twisted."""

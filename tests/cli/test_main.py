@@ -3,6 +3,7 @@
 import io
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,29 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     out = capsys.readouterr().out
     for command in COMMANDS:
-        assert f"    {command.__name__.rpartition('.')[2]} " in out
+        assert f"    {command} " in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_asked_for_by_name_is_that_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: tlsproxy {command} ")
+
+
+def test_what_a_command_does_not_need_is_not_imported() -> None:
+    """The manual page and ``--version`` come at once; a monitoring script calls ``tlsproxy`` every minute."""
+    program = (
+        "import sys\nfrom tlsproxy.cli.main import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "print(*(name for name in ('twisted', 'attrs', 'tlsproxy.config', 'h11') if name in sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[4:] == [""]
 
 
 @pytest.mark.parametrize("arguments", [[], ["zebra"]])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from OpenSSL import SSL
 
 from tests.support.certificates import Authority, Issued
 from tests.tls.conftest import STREAM
@@ -18,7 +17,7 @@ from tlsproxy.config.settings import Settings, VerifyMode
 from tlsproxy.errors import OptionsError
 from tlsproxy.policy.handshakes import HandshakePolicy
 from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
-from tlsproxy.tls.contexts import ContextStore, library_version
+from tlsproxy.tls.contexts import ContextStore
 from tlsproxy.tls.engine import Engine
 
 
@@ -244,8 +243,3 @@ class TestConnections:
         before = resident()
         establish(200)
         assert (resident() - before) / 200 < 60, "KiB for each"
-
-
-def test_the_library_tells_its_version() -> None:
-    assert re.match(r"OpenSSL \d+\.\d+\.\d+ ", library_version())
-    assert SSL.OPENSSL_VERSION_NUMBER

@@ -19,7 +19,7 @@ from tlsproxy.service.notify import notify as tell_manager
 from tlsproxy.service.prepare import Prepared
 from tlsproxy.service.serving import Serving
 from tlsproxy.service.sockets import ListeningSocket, open_sockets
-from tlsproxy.tls.contexts import library_version
+from tlsproxy.tls.library import library_version
 
 
 class ProxyService(Service):

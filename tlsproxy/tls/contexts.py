@@ -19,11 +19,6 @@ Problem = tuple[str, str]
 """An option's name, and what is wrong with it."""
 
 
-def library_version() -> str:
-    """The TLS library's own name and version: ``OpenSSL 4.0.3 29 Sep 2026``."""
-    return SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii")
-
-
 @frozen(eq=False)
 class ServerContext:
     """Makes the server side of connections under one policy."""
