@@ -224,7 +224,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the service manager is told."""
     told: list[dict[str, Any]] = []
     tell: Callable[..., None] = lambda **fields: told.append(fields)  # noqa: E731 - one expression
-    monkeypatch.setattr("tlsproxy.service.service.tell_manager", tell)
+    monkeypatch.setattr("tlsproxy.service.base.tell_manager", tell)
     return told
 
 

@@ -46,8 +46,10 @@ class Serving:
         self._reactor = reactor
         self._notify = notify
         self._ports: list[IListeningPort] = []
-        self._emptied: Deferred[None] | None = None
+        self._emptied: list[Deferred[None]] = []
+        """Of those who wait for the last session's end."""
         self._deadline: IDelayedCall | None = None
+        self._cutting = False
         self._sessions_cut = 0
 
     @property
@@ -97,6 +99,17 @@ class Serving:
 
     # Stop
 
+    def retire(self) -> Deferred[None]:
+        """Accept no more: another serves who comes from here on. Sessions run on to their own end.
+
+        May be followed by :meth:`drain`, whose result then fires as well.
+
+        :returns: Fires when nothing is left.
+        """
+        for connector in self.connectors.values():
+            connector.stop()
+        return DeferredList([self._accept_no_more(), self._until_empty()]).addCallback(lambda _: None)
+
     def drain(self) -> Deferred[int]:
         """Accept no more, and wait for the sessions to end.
 
@@ -105,24 +118,33 @@ class Serving:
 
         :returns: Fires when nothing is left, with the number of sessions that were cut.
         """
-        stopped = [port.stopListening() for port in self._ports]
+        stopped = self._accept_no_more()
         for listener in self.listeners:
             listener.drain()
         for connector in self.connectors.values():
             connector.stop()
-        waiting = DeferredList([*filter(None, stopped), self._until_empty()])
-        return waiting.addCallback(lambda _: self._sessions_cut)
+        if self.sessions:
+            drain_timeout = self.prepared.configuration.drain_timeout
+            self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
+        return DeferredList([stopped, self._until_empty()]).addCallback(lambda _: self._sessions_cut)
+
+    def cut(self) -> None:
+        """End a :meth:`drain` now, not when ``drain_timeout`` is over."""
+        if self._deadline is not None and self._deadline.active() and not self._cutting:
+            self._deadline.reset(0)
+
+    def _accept_no_more(self) -> Deferred[Any]:
+        ports, self._ports = self._ports, []
+        return DeferredList([stopped for port in ports if (stopped := port.stopListening()) is not None])
 
     def _until_empty(self) -> Deferred[None]:
         emptied: Deferred[None] = Deferred()
-        self._emptied = emptied
+        self._emptied.append(emptied)
         self._listener_emptied()
-        if not emptied.called:
-            drain_timeout = self.prepared.configuration.drain_timeout
-            self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
         return emptied
 
     def _cut_sessions(self) -> None:
+        self._cutting = True
         sessions = self.sessions
         longest = max(session.close_timeout for session in sessions)
         self._deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
@@ -133,9 +155,10 @@ class Serving:
             session.abort("shutdown")
 
     def _listener_emptied(self) -> None:
-        emptied = self._emptied
-        if emptied is None or emptied.called or self.sessions:
+        if not self._emptied or self.sessions:
             return
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        emptied.callback(None)
+        waiting, self._emptied = self._emptied, []
+        for emptied in waiting:
+            emptied.callback(None)
