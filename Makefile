@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OLDEST := $(VENV)/oldest
+PARALLEL ?= --numprocesses auto --dist worksteal
 RUNS ?= 100000
 TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/targets/[a-z]*.py)))
 
@@ -20,10 +21,10 @@ run: $(INSTALLED)
 	$(BIN)/tlsproxy demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest --quiet -m 'not interop'
+	$(OLDEST)/bin/python -m pytest $(PARALLEL) --quiet -m 'not interop'
 
 fuzz: $(INSTALLED)
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
