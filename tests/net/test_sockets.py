@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tlsproxy.config.addresses import TcpAddress, UnixAddress, parse_listen_address
-from tlsproxy.net.sockets import ListenError, needs_ipv6_only, open_tcp, open_unix
+from tlsproxy.net.sockets import ListenError, needs_ipv6_only, open_tcp, open_tcp_copies, open_unix
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,48 @@ def test_a_used_address_is_named_with_the_cause() -> None:
         address = TcpAddress("127.0.0.1", first.getsockname()[1])
         with pytest.raises(ListenError, match=f"can't listen on {address}: the address is in use"):
             open_tcp(address, ipv6_only=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_connections_are_shared_out_among_copies(host: str) -> None:
+    opened = open_tcp_copies(TcpAddress(host, 0), 3, ipv6_only=True)
+    (address,) = {each.getsockname()[:2] for each in opened}
+    clients = [socket.create_connection(address, timeout=5) for _ in range(100)]
+    for each in opened:
+        each.accept()[0].close()  # raises where the queue is empty
+    for each in (*clients, *opened):
+        each.close()
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_copies_are_not_shared_with_another_process(copies: int) -> None:
+    opened = open_tcp_copies(TcpAddress("127.0.0.1", 0), 2, ipv6_only=False)
+    address = TcpAddress("127.0.0.1", opened[0].getsockname()[1])
+    with pytest.raises(ListenError, match=f"can't listen on {address}: the address is in use"):
+        open_tcp_copies(address, copies, ipv6_only=False)
+    for each in opened:
+        each.close()
+
+
+def test_one_copy_is_alone() -> None:
+    (opened,) = open_tcp_copies(TcpAddress("127.0.0.1", 0), 1, ipv6_only=False)
+    with opened:
+        assert not opened.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+
+
+def test_all_copies_are_closed_where_one_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    def failing(address: TcpAddress, *, ipv6_only: bool, reuse_port: bool = False) -> socket.socket:
+        if made:
+            raise ListenError("no more")
+        made.append(open_tcp(address, ipv6_only=ipv6_only, reuse_port=reuse_port))
+        return made[0]
+
+    monkeypatch.setattr("tlsproxy.net.sockets.open_tcp", failing)
+    with pytest.raises(ListenError, match="no more"):
+        open_tcp_copies(TcpAddress("127.0.0.1", 0), 2, ipv6_only=False)
+    assert made[0].fileno() == -1
 
 
 def test_a_foreign_address_is_named_with_the_cause() -> None:

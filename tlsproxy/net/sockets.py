@@ -34,24 +34,62 @@ def needs_ipv6_only(address: ListenAddress, others: Iterable[ListenAddress]) -> 
     )
 
 
-def open_tcp(address: TcpAddress, *, ipv6_only: bool) -> socket.socket:
+def open_tcp(address: TcpAddress, *, ipv6_only: bool, reuse_port: bool = False) -> socket.socket:
     """Open a listening TCP socket.
 
+    :param reuse_port: Others of this user may listen there as well; the kernel shares the connections out among them.
     :raises ListenError: It can't be; the message names the address and the cause.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family is socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
-        opened.bind((address.host, address.port))
+        _bind(opened, address, ipv6_only=ipv6_only, reuse_port=reuse_port)
         opened.listen(BACKLOG)
         opened.setblocking(False)
     except OSError as error:
         opened.close()
         raise _listen_error(address, error) from error
     return opened
+
+
+def open_tcp_copies(address: TcpAddress, copies: int, *, ipv6_only: bool) -> list[socket.socket]:
+    """Open several listening sockets on one address, each with a queue of its own (``SO_REUSEPORT``, socket(7)).
+
+    :raises ListenError: As :func:`open_tcp`, all are closed again; also where another process has such sockets there, with
+        which the connections would be shared.
+    """
+    if copies == 1:
+        return [open_tcp(address, ipv6_only=ipv6_only)]
+    _refuse_shared(address, ipv6_only=ipv6_only)
+    opened = [open_tcp(address, ipv6_only=ipv6_only, reuse_port=True)]
+    same = TcpAddress(address.host, opened[0].getsockname()[1])
+    try:
+        while len(opened) < copies:
+            opened.append(open_tcp(same, ipv6_only=ipv6_only, reuse_port=True))
+    except ListenError:
+        for each in opened:
+            each.close()
+        raise
+    return opened
+
+
+def _refuse_shared(address: TcpAddress, *, ipv6_only: bool) -> None:
+    with socket.socket(_family(address), socket.SOCK_STREAM) as probe:
+        try:
+            _bind(probe, address, ipv6_only=ipv6_only, reuse_port=False)
+        except OSError as error:
+            raise _listen_error(address, error) from error
+
+
+def _family(address: TcpAddress) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address.host else socket.AF_INET
+
+
+def _bind(opened: socket.socket, address: TcpAddress, *, ipv6_only: bool, reuse_port: bool) -> None:
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse_port)
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
+    opened.bind((address.host, address.port))
 
 
 def open_unix(address: UnixAddress, *, mode: int) -> socket.socket:
