@@ -30,6 +30,7 @@ def entry(name: str, cls: type = Settings) -> Entry:
         (Settings, "handshake_timeout", "number from 0.1 to 3600 seconds", "10.0"),
         (Configuration, "metrics_listen", "address", ""),
         (Configuration, "log_format", '"text" or "json"', '"text"'),
+        (Configuration, "workers", '"auto" or whole number from 1 to 256', "1"),
         (Backend, "servers", "address or table, or a list of them", "required"),
         (Backend, "health_check_path", "path of a URL", '"/"'),
         (Backend, "health_check_status", "status code or range of them in a string", '"200-399"'),

@@ -1,9 +1,11 @@
 """Declared keys."""
 
+import os
+
 import attrs
 import pytest
 
-from tlsproxy.config.declaration import Declaration, StatusRange, declared, option
+from tlsproxy.config.declaration import Declaration, StatusRange, WorkerCount, declared, option
 
 
 @attrs.frozen
@@ -50,3 +52,9 @@ def test_bounds_are_told_with_their_unit() -> None:
     assert declared(Example)["size"].bounds == "from 0.5 to 2 metres"
     assert declared(Example)["count"].bounds == "from 0 to 9"
     assert declared(Example)["needed"].bounds == ""
+
+
+def test_workers_are_as_many_as_was_asked_for_or_as_there_are_processors() -> None:
+    assert WorkerCount(3).number == 3
+    assert WorkerCount().number == len(os.sched_getaffinity(0))
+    assert [str(each) for each in (WorkerCount(3), WorkerCount())] == ["3", "auto"]

@@ -11,7 +11,15 @@ import pytest
 
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, SystemdAddress, TcpAddress, UnixAddress
 from tlsproxy.config.backend import Server
-from tlsproxy.config.declaration import FileMode, FileName, HostName, HttpPath, IpText, StatusRange
+from tlsproxy.config.declaration import (
+    FileMode,
+    FileName,
+    HostName,
+    HttpPath,
+    IpText,
+    StatusRange,
+    WorkerCount,
+)
 from tlsproxy.config.model import LogFormat
 from tlsproxy.config.networks import IpNetwork, parse_network
 from tlsproxy.config.values import Files, problems_in, values_converter
@@ -55,6 +63,9 @@ def refusal(value: object, target: Any, credentials: str | None = None) -> str:
         ("x", str | None, "x"),
         ("green", Colour, Colour.GREEN),
         ("json", LogFormat, LogFormat.JSON),
+        (1, WorkerCount, WorkerCount(1)),
+        (256, WorkerCount, WorkerCount(256)),
+        ("auto", WorkerCount, WorkerCount(None)),
         ("0640", FileMode, 0o640),
         ("777", FileMode, 0o777),
         ("10.3.0.0/16", IpNetwork, parse_network("10.3.0.0/16")),
@@ -106,6 +117,11 @@ def test_protocols_are_read_by_their_own_language() -> None:
         ("gren", Colour, 'must be "red", "green" or "blue", not "gren" (did you mean "green"?)'),
         ("zzz", Colour, 'must be "red", "green" or "blue", not "zzz"'),
         (["red"], Colour, 'must be "red", "green" or "blue", not ["red"]'),
+        (0, WorkerCount, 'must be "auto" or a whole number from 1 to 256, not 0'),
+        (257, WorkerCount, "must be"),
+        (True, WorkerCount, "must be"),
+        ("2", WorkerCount, 'must be "auto" or a whole number from 1 to 256, not "2"'),
+        (2.0, WorkerCount, "must be"),
         (False, LogFormat, 'must be "text" or "json", not false'),
         (660, FileMode, 'must be permissions in octal, in quotes: "0660", not 660'),
         ("0o660", FileMode, 'must be permissions in octal, in quotes: "0660", not "0o660"'),

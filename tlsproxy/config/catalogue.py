@@ -10,6 +10,7 @@ from attrs import NOTHING, frozen
 from tlsproxy.config.addresses import ListenAddress, ServerAddress, TcpAddress
 from tlsproxy.config.backend import Server
 from tlsproxy.config.declaration import (
+    MAX_WORKERS,
     Declaration,
     FileMode,
     FileName,
@@ -17,6 +18,7 @@ from tlsproxy.config.declaration import (
     HttpPath,
     IpText,
     StatusRange,
+    WorkerCount,
     declared,
 )
 from tlsproxy.config.networks import IpNetwork
@@ -64,6 +66,8 @@ def value_text(value: Any) -> str:
             return toml_text(value.text)
         case StatusRange():
             return toml_text(str(value))
+        case WorkerCount():
+            return toml_text(value.wanted or "auto")
         case Enum():
             return toml_text(value.value)
         case _:
@@ -88,6 +92,7 @@ _WORDS: dict[Any, str] = {
     IpText: "IP address",
     HttpPath: "path of a URL",
     StatusRange: "status code or range of them in a string",
+    WorkerCount: f'"auto" or whole number from 1 to {MAX_WORKERS}',
     Server: "address or table",
     TlsProtocols: "list of protocols in a string",
     IpNetwork: "network",

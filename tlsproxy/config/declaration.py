@@ -1,5 +1,6 @@
 """How a key of the configuration is declared: an attrs field with what parsing and the reference need to know."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, NewType
 
@@ -34,6 +35,28 @@ class StatusRange:
 
     def __str__(self) -> str:
         return f"{self.lowest}-{self.highest}" if self.lowest != self.highest else str(self.lowest)
+
+
+MAX_WORKERS = 256
+"""Processes that serve: more than machines of today have processors for."""
+
+
+@frozen
+class WorkerCount:
+    """How many processes are to serve: a number, or as many as there are processors."""
+
+    wanted: int | None = field(
+        default=None, validator=validators.optional((validators.ge(1), validators.le(MAX_WORKERS)))
+    )
+    """None for ``auto``."""
+
+    @property
+    def number(self) -> int:
+        """The number that it comes to on this machine, for this process."""
+        return self.wanted or min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+    def __str__(self) -> str:
+        return "auto" if self.wanted is None else str(self.wanted)
 
 
 _DOC = "tlsproxy.doc"

@@ -12,7 +12,7 @@ from attrs import NOTHING, field, frozen
 
 from tlsproxy.config.addresses import ListenAddress, TcpAddress
 from tlsproxy.config.backend import Backend
-from tlsproxy.config.declaration import FileMode, option
+from tlsproxy.config.declaration import FileMode, WorkerCount, option
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.errors import Problem
 
@@ -118,6 +118,14 @@ class Configuration(Scope):
     log_format: LogFormat = option(
         LogFormat.TEXT,
         "How events are logged: `text`, a readable line, or `json`, one object in a line.",
+    )
+    workers: WorkerCount = option(
+        WorkerCount(1),
+        "Processes that serve sessions: `auto` for as many as there are processors that this one may use (a container's "
+        "share of processor time isn't seen: give a number there). With 1, the process that is started serves by itself; "
+        "with more it starts, watches and replaces workers. One that dies loses its own sessions alone. What a client "
+        "gets to resume its TLS session with is valid at every worker, until the next reload. Can't be changed from 1 to "
+        "more, or back, by a reload.",
     )
     metrics_listen: TcpAddress | None = option(
         None,

@@ -27,6 +27,7 @@ from tlsproxy.config.addresses import (
 )
 from tlsproxy.config.backend import Server
 from tlsproxy.config.declaration import (
+    MAX_WORKERS,
     Declaration,
     FileMode,
     FileName,
@@ -34,6 +35,7 @@ from tlsproxy.config.declaration import (
     HttpPath,
     IpText,
     StatusRange,
+    WorkerCount,
     declared,
 )
 from tlsproxy.config.model import LogFormat
@@ -92,6 +94,7 @@ def values_converter(files: Files) -> Converter:
         IpText: _ip_text,
         HttpPath: _http_path,
         StatusRange: _status_range,
+        WorkerCount: _worker_count,
         Server: lambda value: _server(value, converter),
         TlsProtocols: lambda value: TlsProtocols.parse(_string(value)),
         IpNetwork: lambda value: parse_network(_string(value)),
@@ -247,6 +250,14 @@ def _status_range(value: Any) -> StatusRange:
     if lowest > highest:
         raise _not('a status code, or a range of them, in quotes: "200" or "200-399"', value)
     return StatusRange(lowest, highest)
+
+
+def _worker_count(value: Any) -> WorkerCount:
+    if value == "auto":
+        return WorkerCount()
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_WORKERS:
+        raise _not(f'"auto" or a whole number from 1 to {MAX_WORKERS}', value)
+    return WorkerCount(value)
 
 
 def _file_mode(value: Any) -> int:
