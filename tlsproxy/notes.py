@@ -71,6 +71,31 @@ class TlsEstablished(SessionNote):
     client_subject: str | None = None
     client_verified: bool | None = None
     """None where no client certificate was shown."""
+    candidate: str | None = None
+    """The versions that ``tls_protocols_report`` has, ``TLSv1.2 TLSv1.3``; None where it isn't set."""
+    would_be_refused: bool | None = None
+    """Whether ``candidate`` would refuse this session."""
+
+
+@frozen(kw_only=True)
+class WouldBeRefused(SessionNote):
+    """What is known of a session that ``tls_protocols_report`` would refuse: an SMTP session is noted when it ends."""
+
+    event: ClassVar[str] = "would_be_refused"
+    text: ClassVar[str] = "{candidate} would refuse this session, {version} from {network}"
+
+    candidate: str
+    """The versions that ``tls_protocols_report`` has."""
+    network: str
+    """The client's, ``10.3.7.0/24``; ``unix`` for one on a ``unix:`` listen."""
+    version: str
+    """The one negotiated."""
+    offered: str
+    """As in :class:`TlsRefused`."""
+    cipher: str
+    server_name: str | None = None
+    helo: str | None = None
+    """The name that an SMTP client gave, lower case; None where it gave none, and in other protocols."""
 
 
 @frozen(kw_only=True)

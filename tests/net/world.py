@@ -76,6 +76,7 @@ class ScriptedFront:
     """Remembers what it was told; answers an event of a kind with the next of the answers set for that kind."""
 
     def __init__(self) -> None:
+        self.client_name: bytes | None = None
         self.told: list[Event] = []
         self._answers: dict[type[Event], deque[Sequence[Command] | Exception]] = {}
 

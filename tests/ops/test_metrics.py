@@ -30,13 +30,14 @@ from tlsproxy.notes import (
     SessionStarted,
     TlsEstablished,
     TlsRefused,
+    WouldBeRefused,
 )
 from tlsproxy.ops import metrics as metrics_module
 from tlsproxy.ops.metrics import Metrics, metrics_site
 
 LISTEN = "0.0.0.0:465"
-NOT_COUNTED = {ListenOpened, ServiceStopped, BackendServerUp}
-"""The last takes back what another one counted."""
+NOT_COUNTED = {ListenOpened, ServiceStopped, WouldBeRefused, BackendServerUp}
+"""The last takes back what another one counted; the one before it tells more of what another one counted."""
 """Once in a process's life, at its ends: nothing to count."""
 
 

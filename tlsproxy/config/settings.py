@@ -36,6 +36,25 @@ class Settings:
         "`>=version` and `<=version` as bounds. A range that reaches below TLSv1.2 lowers OpenSSL's security level to 0 "
         "for the sessions in this scope alone.",
     )
+    tls_protocols_report: TlsProtocols | None = option(
+        None,
+        "TLS versions that you think of allowing, in the language of `tls_protocols`. Sessions that they would refuse are "
+        "served as ever, but counted and remembered, for `tlsproxy report` to tell who they are. Not set: nothing is.",
+    )
+    tls_protocols_report_prefix_ipv4: int = option(
+        24,
+        "Bits of a client's IPv4 address that the report remembers. 24 is the smallest network that is routed on the "
+        "Internet; 32 tells the machines of your own networks apart.",
+        minimum=0,
+        maximum=32,
+    )
+    tls_protocols_report_prefix_ipv6: int = option(
+        48,
+        "Bits of a client's IPv6 address that the report remembers. 48 is the smallest network that is routed on the "
+        "Internet; 64 is a link, 128 a machine.",
+        minimum=0,
+        maximum=128,
+    )
     tls_ciphers: str = option(
         "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL",
         "Cipher suites for TLS 1.2 and older, as an OpenSSL cipher list (ciphers(1)). TLS 1.0 and 1.1 have no suite in the "

@@ -19,6 +19,10 @@ from tlsproxy.fronts.stream import StreamFront
 class Front(Protocol):
     """The protocol machine of one session."""
 
+    @property
+    def client_name(self) -> bytes | None:
+        """The name that the client last gave for itself; None before it did, and in protocols that ask for none."""
+
     def handle(self, event: Event) -> Sequence[Command]:
         """Take an event; what is to be done, in order."""
 

@@ -139,6 +139,7 @@ class EsmtpFront:
     """One session of an ``esmtp`` listener."""
 
     _options: FrontOptions
+    client_name: bytes | None = field(init=False, default=None)
     _opened: SessionOpened = field(init=False)
     _out: Output = field(init=False, factory=Output)
     _owed: Owed = field(init=False, factory=Owed)
@@ -515,6 +516,7 @@ class EsmtpFront:
 
     def _ask_hello(self, command: CommandLine) -> None:
         self._hello_asked = command
+        self.client_name = command.argument or None
         self._send_on(command)
 
     def _mail(self, command: CommandLine) -> None:
@@ -575,6 +577,7 @@ class EsmtpFront:
         self._refuse(replies.MUST_START_TLS)
 
     def _own_hello(self, command: CommandLine) -> None:
+        self.client_name = command.argument or None
         if not command.argument:
             self._refuse(replies.HELLO_SYNTAX % command.verb)
         elif command.verb == b"HELO":

@@ -132,6 +132,8 @@ class Awaited(Enum):
 class HttpFront:
     """One session of an ``http`` listener."""
 
+    client_name: ClassVar[None] = None
+
     __slots__ = (
         "_awaited",
         "_client_finished",

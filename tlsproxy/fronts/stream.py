@@ -6,6 +6,7 @@ PROXY header, where the backend's ``identity`` is one.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from attrs import define, field
 
@@ -36,6 +37,8 @@ from tlsproxy.identity.client import TlsFacts
 @define
 class StreamFront:
     """One session of a stream listener."""
+
+    client_name: ClassVar[None] = None
 
     _options: FrontOptions
     _opened: SessionOpened | None = None

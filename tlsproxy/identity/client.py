@@ -1,10 +1,14 @@
 """Who the client is: the facts that logs, metrics and backends are told."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
 from attrs import field, frozen, validators
 
 IpAddress = IPv4Address | IPv6Address
+
+UNIX: Final = "unix"
+"""Stands for the address of a client on a ``unix:`` listen."""
 
 
 def normalized_address(text: str) -> IpAddress:
@@ -35,8 +39,14 @@ class ClientAddress:
 
     def __str__(self) -> str:
         if self.ip is None:
-            return "unix"
+            return UNIX
         return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
+
+    def network(self, *, ipv4: int, ipv6: int) -> str:
+        """The network of so many bits that this address is in, ``10.3.7.0/24``; :data:`UNIX` where there is none."""
+        if self.ip is None:
+            return UNIX
+        return str(ip_network((self.ip, ipv4 if self.ip.version == 4 else ipv6), strict=False))
 
 
 @frozen

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Final
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -76,6 +76,7 @@ from tlsproxy.notes import (
     SessionStarted,
     TlsEstablished,
     TlsRefused,
+    WouldBeRefused,
 )
 from tlsproxy.policy.handshakes import HandshakePolicy, Outcome
 from tlsproxy.tls.contexts import ServerContext
@@ -83,6 +84,9 @@ from tlsproxy.tls.engine import Engine
 
 IDLE_CHECKS: Final = 4
 """Looks at the byte counts within one ``idle_timeout``: instead of a timer reset at every chunk."""
+
+MAX_HELO: Final = 255
+"""Bytes of a HELO that are noted: the longest domain (RFC 5321 §4.5.3.1.2)."""
 
 _PAUSED_BY_BACKEND: Final = Leg.PAUSED_BY_CONSUMER | Leg.PAUSED_BY_CONNECTING | Leg.PAUSED_BY_RENEGOTIATION
 """Why a client isn't read on a backend's account."""
@@ -107,6 +111,12 @@ class SessionPlan:
     context: ServerContext | None
     """None where TLS can't be had: no certificate is in force."""
     front_options: FrontOptions
+    candidate: str | None = field(init=False, default=Factory(lambda self: _candidate(self.settings), True))
+    """The versions that ``tls_protocols_report`` has; None where it isn't set."""
+
+
+def _candidate(settings: Settings) -> str | None:
+    return None if settings.tls_protocols_report is None else str(settings.tls_protocols_report)
 
 
 @frozen(eq=False)
@@ -279,8 +289,10 @@ class Session:
         assert self._handshake_timer is not None  # noqa: S101 - it was set when the handshake began
         self._handshake_timer.cancel()
         self._handshake_timer = None
-        facts = leg.engine.facts if leg.engine is not None else None
-        assert facts is not None  # noqa: S101 - an established engine has facts
+        engine = leg.engine
+        assert engine is not None and engine.facts is not None  # noqa: S101, PT018 - an established leg has facts
+        facts = engine.facts
+        candidate = self._plan.candidate
         self._host.notify(
             TlsEstablished(
                 **self._context(),
@@ -293,8 +305,12 @@ class Session:
                 resumed=facts.resumed,
                 client_subject=facts.client_subject,
                 client_verified=facts.client_verified if facts.client_subject is not None else None,
+                candidate=candidate,
+                would_be_refused=engine.refused_offer is not None if candidate is not None else None,
             )
         )
+        if not self._host.kind.smtp:
+            self._note_would_be_refused(engine)
         self._handle(TlsStarted(facts))
 
     def leg_finished(self, leg: Leg) -> None:
@@ -399,6 +415,7 @@ class Session:
                 protocols=plan.settings.tls_protocols,
                 policy=plan.handshakes,
                 on_renegotiation=partial(self.leg_renegotiation_attempted, self.client),
+                candidate=plan.settings.tls_protocols_report,
             )
         )
 
@@ -627,10 +644,35 @@ class Session:
             )
         )
 
+    def _note_would_be_refused(self, engine: Engine) -> None:
+        """Tell whom ``tls_protocols_report`` would refuse: an SMTP client when it has told its name, so at the end."""
+        facts, offered = engine.facts, engine.refused_offer
+        if facts is None or offered is None:
+            return
+        settings = self._plan.settings
+        name = self._front.client_name
+        self._host.notify(
+            WouldBeRefused(
+                **self._context(),
+                candidate=self._plan.candidate or "",
+                network=self._address.network(
+                    ipv4=settings.tls_protocols_report_prefix_ipv4,
+                    ipv6=settings.tls_protocols_report_prefix_ipv6,
+                ),
+                version=facts.version,
+                offered=offered,
+                cipher=facts.cipher,
+                server_name=facts.server_name,
+                helo=None if name is None else name[:MAX_HELO].decode(errors="backslashreplace").lower(),
+            )
+        )
+
     def _finished(self) -> None:
         """Both sockets are closed."""
         engine = self.client.engine
         facts = engine.facts if engine is not None else None
+        if engine is not None and self._host.kind.smtp:
+            self._note_would_be_refused(engine)
         self._host.notify(
             SessionEnded(
                 **self._context(),

@@ -15,6 +15,7 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed, TlsRecordError, VersionRefused
 from tlsproxy.identity.client import TlsFacts
+from tlsproxy.policy.candidate import would_refuse
 from tlsproxy.policy.handshakes import HandshakePolicy, Outcome
 from tlsproxy.policy.protocols import TlsProtocols
 from tlsproxy.tls.client_hello import MAX_BYTES, ClientHello, parse_client_hello
@@ -51,10 +52,12 @@ class Engine:
     :ivar peer_closed: The peer sent close_notify: no more plaintext will come. Sending may go on.
     :ivar truncated: The TCP connection's read side ended without close_notify.
     :ivar facts: What was negotiated; None until established.
+    :ivar refused_offer: What the client offered, as in ``offered_versions``, where ``candidate`` would refuse it.
     """
 
     __slots__ = (
         "_begin",
+        "_candidate",
         "_check_peer",
         "_close_owed",
         "_connection",
@@ -74,6 +77,7 @@ class Engine:
         "established",
         "facts",
         "peer_closed",
+        "refused_offer",
         "truncated",
     )
 
@@ -86,6 +90,7 @@ class Engine:
         on_renegotiation: Callable[[int, Outcome], None] | None = None,
         is_client: bool = False,
         check_peer: Callable[[SSL.Connection], None] | None = None,
+        candidate: TlsProtocols | None = None,
     ) -> None:
         """
         :param connection: Over memory BIOs, in accept state (in connect state for a client).
@@ -95,6 +100,7 @@ class Engine:
         :param is_client: This end is the client.
         :param check_peer: Given the connection once a handshake is done, the first one or a renegotiation. Raises
             ``HandshakeFailed`` if the peer isn't who it should be.
+        :param candidate: Protocols that don't count, but whether they would refuse this client is looked at.
         """
         self._connection = connection
         self._protocols = protocols
@@ -102,6 +108,7 @@ class Engine:
         self._on_renegotiation = on_renegotiation
         self._is_client = is_client
         self._check_peer = check_peer
+        self._candidate = candidate
         self._records = RecordCounter()
         self._begin = b""
         # The first bytes that the peer sent, until established.
@@ -122,6 +129,7 @@ class Engine:
         self.peer_closed = False
         self.truncated = False
         self.facts: TlsFacts | None = None
+        self.refused_offer: str | None = None
 
     # State
 
@@ -281,9 +289,19 @@ class Engine:
         version = self._connection.get_protocol_version()
         resumed = not self._is_client and is_resumption(self._flight, version)
         self._examine(resumed=resumed, hello=self._client_hello() if resumed else None)
+        if self._candidate is not None:
+            self.refused_offer = self._offer_refused_by(self._candidate, version)
         self._guard.arm(self._connection)
         self.established = True
         self._begin = self._flight = b""
+
+    def _offer_refused_by(self, candidate: TlsProtocols, version: int) -> str | None:
+        if candidate.allows(version):
+            return None
+        hello = self._client_hello()
+        if hello is None:
+            return self._connection.get_protocol_version_name()
+        return hello.offered if would_refuse(candidate, version, hello.versions) else None
 
     def _examine(self, *, resumed: bool = False, hello: ClientHello | None = None) -> None:
         """See that version and peer are as they should be, whatever OpenSSL thought, and note what was negotiated."""
