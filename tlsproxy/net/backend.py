@@ -23,7 +23,7 @@ from tlsproxy.net.names import RememberingResolver
 from tlsproxy.net.pool import IdlePool
 from tlsproxy.net.transparent import TransparentReactor
 from tlsproxy.notes import BackendServerDown, BackendServerUp, Notify
-from tlsproxy.policy.selection import Attempt, NoServer, Selection, Standing
+from tlsproxy.policy.selection import Attempt, NoServer, Selection, ServerLoad, Standing
 from tlsproxy.tls.client import ClientContext
 
 _PROXY_HEADERS: Final = (IdentityMode.PROXY_V1, IdentityMode.PROXY_V2)
@@ -69,6 +69,16 @@ class BackendUser(Protocol):
 
     def backend_unavailable(self, detail: str) -> None:
         """There will be none."""
+
+
+@frozen
+class ServerState:
+    """How one server is, at a moment."""
+
+    address: str
+    """As configured."""
+    standing: Standing
+    load: ServerLoad
 
 
 @define(eq=False)
@@ -427,6 +437,20 @@ class BackendConnector:
             for index, server in enumerate(self._desk.servers)
             if backend.health_check is not HealthCheck.NONE
         ]
+
+    @property
+    def servers(self) -> tuple[ServerState, ...]:
+        """How each server is, in the order of the configuration."""
+        selection = self._desk.selection
+        return tuple(
+            ServerState(server.address, selection.standing(index), selection.load(index))
+            for index, server in enumerate(self._desk.servers)
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Clients in the queue."""
+        return len(self._desk.queue)
 
     def start(self) -> None:
         """Begin to check the servers, where that is configured."""

@@ -42,6 +42,7 @@ def _named(settings: Settings) -> Settings:
 class Listener:
     """Makes the sessions of one listen.
 
+    :ivar listen: What is listened for.
     :ivar sessions: Those that run.
     """
 
@@ -66,7 +67,7 @@ class Listener:
         """
         self.name = name
         self.sessions: set[Session] = set()
-        self._listen = listen
+        self.listen = listen
         self._trusted = PrefixTable((network, True) for network in listen.proxy_protocol_from)
         self._resolver = resolver
         self._contexts = contexts
@@ -100,7 +101,7 @@ class Listener:
             accept=self._session,
             refused=lambda detail: self._note_header(sender, detail),
             clock=self._host.clock,
-            timeout=self._listen.proxy_protocol_timeout,
+            timeout=self.listen.proxy_protocol_timeout,
         )
 
     def _session(self, client: ClientAddress, local: ClientAddress | None = None) -> IProtocol | None:

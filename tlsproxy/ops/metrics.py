@@ -5,7 +5,7 @@ from OpenSSL's lists, reasons from our own. :data:`MAX_SERIES` holds even where 
 looked up by its label values once and kept, since sessions come by the thousand a second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
@@ -38,12 +38,16 @@ from tlsproxy.notes import (
     TlsEstablished,
     TlsRefused,
 )
+from tlsproxy.ops.status.model import BackendStatus
 
 MAX_SERIES: Final = 1000
 """Series of one metric: ten listens times a hundred ciphers or reasons. What comes after is counted together, under
 ``other``, instead of in memory without end."""
 
 OTHER: Final = "other"
+
+OUT: Final = ("ejected", "down")
+"""How a server stands that gets no sessions, but as a last resort."""
 
 DURATIONS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 """Upper bounds in seconds: a refused handshake, an SMTP transaction, a session kept open by its client."""
@@ -73,6 +77,11 @@ class _Series(Generic[T]):
             return self.metric.labels(*[OTHER] * self.labels)
         series = self._known[values] = self.metric.labels(*values)
         return series
+
+    def clear(self) -> None:
+        """Forget all series."""
+        self._known.clear()
+        self.metric.clear()
 
 
 @frozen
@@ -132,9 +141,19 @@ class Metrics:
         )
         self._backend_down = self._gauge(
             "backend_server_down",
-            "1 while a backend's server is out, 0 once it is back.",
+            "1 while a backend's server is out, 0 while it isn't.",
             "backend",
             "server",
+        )
+        self._backend_connections = self._gauge(
+            "backend_connections",
+            "Connections to a backend's server: at work (busy), kept for later use (idle), being opened (pending).",
+            "backend",
+            "server",
+            "state",
+        )
+        self._backend_waiting = self._gauge(
+            "backend_waiting_clients", "Clients that wait for a server to have room.", "backend"
         )
         self._reports = self._counter(
             "front_reports",
@@ -159,7 +178,7 @@ class Metrics:
             "certificate_expiry_timestamp_seconds",
             "When a certificate ends, in seconds since the epoch.",
             "certificate",
-        ).metric
+        )
         self._build = self._gauge(
             "build_info",
             "1, with the versions of the proxy and of its TLS library.",
@@ -196,7 +215,20 @@ class Metrics:
         """
         self._expiry.clear()
         for certificate, end in ends.items():
-            self._expiry.labels(certificate).set(end.timestamp())
+            self._expiry[(certificate,)].set(end.timestamp())
+
+    def set_backends(self, backends: Iterable[BackendStatus]) -> None:
+        """Tell how each backend is; those not named are forgotten."""
+        for gauges in (self._backend_down, self._backend_connections, self._backend_waiting):
+            gauges.clear()
+        for backend in backends:
+            self._backend_waiting[(backend.name,)].set(backend.waiting)
+            for server in backend.servers:
+                key = (backend.name, server.address)
+                self._backend_down[key].set(server.standing in OUT)
+                self._backend_connections[*key, "busy"].set(server.busy)
+                self._backend_connections[*key, "idle"].set(server.idle)
+                self._backend_connections[*key, "pending"].set(server.pending)
 
     def _session_started(self, note: SessionStarted) -> None:
         listen = self._listen(note.listen, note.kind)

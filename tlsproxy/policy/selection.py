@@ -82,6 +82,18 @@ class SelectionRules:
     slow_start: float = 10.0
 
 
+@frozen
+class ServerLoad:
+    """Connections to a server."""
+
+    busy: int
+    """At work."""
+    idle: int
+    """Kept for later use."""
+    pending: int
+    """Being opened."""
+
+
 @define(eq=False)
 class _Server:
     index: int
@@ -147,6 +159,11 @@ class Selection:
         """Connections to a server: open, kept, and being opened."""
         found = self._servers[server]
         return found.load + found.idle
+
+    def load(self, server: int) -> ServerLoad:
+        """The connections to a server, by what they are at."""
+        found = self._servers[server]
+        return ServerLoad(found.busy, found.idle, found.pending)
 
     # Attempts
 
