@@ -128,6 +128,9 @@ def test_what_cannot_be_a_server_is_refused_with_what_would_be_valid(text: str, 
 
 def test_where_only_tcp_will_do_nothing_else_does() -> None:
     assert parse_tcp_listen_address("127.0.0.1:9105") == TcpAddress("127.0.0.1", 9105)
+    assert parse_tcp_listen_address("9105") == TcpAddress("127.0.0.1", 9105)
+    with pytest.raises(ValueError, match="must end in a port number from 0 to 65535"):
+        parse_tcp_listen_address("91055")
     with pytest.raises(ValueError, match=r'must be a TCP address such as "127\.0\.0\.1:9105", not "unix:/x"'):
         parse_tcp_listen_address("unix:/x")
 

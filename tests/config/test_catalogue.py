@@ -28,7 +28,7 @@ def entry(name: str, cls: type = Settings) -> Entry:
         (Settings, "tls_certificate", "file name, or a list of them", "[]"),
         (Settings, "tls_client_ca", "file name", ""),
         (Settings, "handshake_timeout", "number from 0.1 to 3600 seconds", "10.0"),
-        (Configuration, "metrics_listen", "address", ""),
+        (Configuration, "metrics_listen", "address, or port of 127.0.0.1", ""),
         (Configuration, "log_format", '"text" or "json"', '"text"'),
         (Configuration, "workers", '"auto" or whole number from 1 to 256', "1"),
         (Backend, "servers", "address or table, or a list of them", "required"),

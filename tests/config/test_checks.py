@@ -41,9 +41,10 @@ class TestAddresses:
             " is the address of stream_listener[0].listen[0].address as well: each can be listened on once"
         )
 
-    def test_the_metrics_need_an_address_of_their_own(self) -> None:
-        assert only_problem(listening("127.0.0.1:9105", top='metrics_listen = "127.0.0.1:9105"')) == (
-            "metrics_listen: 127.0.0.1:9105 is the address of stream_listener[0].listen[0].address as well: "
+    @pytest.mark.parametrize("option", ["metrics_listen", "status_listen"])
+    def test_metrics_and_status_need_addresses_of_their_own(self, option: str) -> None:
+        assert only_problem(listening("127.0.0.1:9105", top=f'{option} = "127.0.0.1:9105"')) == (
+            f"{option}: 127.0.0.1:9105 is the address of stream_listener[0].listen[0].address as well: "
             "each can be listened on once"
         )
 

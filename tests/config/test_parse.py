@@ -39,6 +39,7 @@ from tlsproxy.policy.protocols import TlsProtocols
 EVERYTHING = """
 log_format = "json"
 metrics_listen = "127.0.0.1:9105"
+status_listen = 9466
 tls_certificate = "mx.pem"
 tls_key = ["mx.key"]
 
@@ -100,6 +101,7 @@ class TestModel:
         assert configuration.path == ""
         assert configuration.log_format is LogFormat.JSON
         assert configuration.metrics_listen == TcpAddress("127.0.0.1", 9105)
+        assert configuration.status_listen == TcpAddress("127.0.0.1", 9466)
         assert configuration.options == {
             "tls_certificate": ("/etc/tlsproxy/mx.pem",),
             "tls_key": ("/etc/tlsproxy/mx.key",),

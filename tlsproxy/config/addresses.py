@@ -71,10 +71,12 @@ def parse_listen_address(text: str) -> ListenAddress:
 
 
 def parse_tcp_listen_address(text: str) -> TcpAddress:
-    """Read an address that can be TCP alone.
+    """Read an address that can be TCP alone. A port without a host is one of 127.0.0.1.
 
     :raises ValueError: ``text`` is none; the message says what would be.
     """
+    if text.isdecimal():
+        return TcpAddress("127.0.0.1", _port(text, text, lowest=0))
     address = parse_listen_address(text)
     if isinstance(address, TcpAddress):
         return address

@@ -98,7 +98,7 @@ _WORDS: dict[Any, str] = {
     IpNetwork: "network",
     ListenAddress: "address",
     ServerAddress: "address",
-    TcpAddress: "address",
+    TcpAddress: "address, or port of 127.0.0.1",
 }
 
 

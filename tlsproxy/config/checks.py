@@ -107,6 +107,8 @@ def _listened(configuration: Configuration) -> Iterator[tuple[str, ListenAddress
         yield key_path(listen.path, "address"), listen.address
     if configuration.metrics_listen is not None:
         yield "metrics_listen", configuration.metrics_listen
+    if configuration.status_listen is not None:
+        yield "status_listen", configuration.status_listen
 
 
 def _check_wildcard(

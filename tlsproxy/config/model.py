@@ -12,7 +12,7 @@ from attrs import NOTHING, field, frozen
 
 from tlsproxy.config.addresses import ListenAddress, TcpAddress
 from tlsproxy.config.backend import Backend
-from tlsproxy.config.declaration import FileMode, WorkerCount, option
+from tlsproxy.config.declaration import FileMode, FileName, WorkerCount, option
 from tlsproxy.config.networks import IpNetwork
 from tlsproxy.errors import Problem
 
@@ -131,6 +131,18 @@ class Configuration(Scope):
         None,
         "Address at which metrics are served over HTTP, for Prometheus. They tell who connects: listen on loopback, or "
         "where only the monitoring gets through.",
+    )
+    report_database: FileName | None = option(
+        None,
+        "File in which the sessions that `tls_protocols_report` would refuse are remembered, for `tlsproxy report`. It is "
+        "made if it isn't there, in a directory that the service may write to (SQLite keeps files beside it). Not set: they "
+        "are remembered as long as the service runs, and shown on its status page alone.",
+    )
+    status_listen: TcpAddress | None = option(
+        None,
+        "Address at which the status page is served over HTTP, with `/status.json`, and `/healthz` and `/readyz` for "
+        "probes. It tells who connects, and asks nobody for a password: listen on loopback, or where only administrators "
+        "get through.",
     )
     drain_timeout: float = option(
         30.0,

@@ -100,7 +100,7 @@ def values_converter(files: Files) -> Converter:
         IpNetwork: lambda value: parse_network(_string(value)),
         ListenAddress: lambda value: parse_listen_address(_located_socket(value, files)),
         ServerAddress: lambda value: parse_server_address(_located_socket(value, files)),
-        TcpAddress: lambda value: parse_tcp_listen_address(_string(value)),
+        TcpAddress: lambda value: parse_tcp_listen_address(_address_or_port(value)),
         LogFormat: lambda value: _enum_member(value, LogFormat),  # a str to cattrs, before it is an enum
     }
 
@@ -250,6 +250,12 @@ def _status_range(value: Any) -> StatusRange:
     if lowest > highest:
         raise _not('a status code, or a range of them, in quotes: "200" or "200-399"', value)
     return StatusRange(lowest, highest)
+
+
+def _address_or_port(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _string(value)
 
 
 def _worker_count(value: Any) -> WorkerCount:
