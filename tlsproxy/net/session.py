@@ -12,7 +12,6 @@ the client had finished sending, and the client gets no close_notify, so that it
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import count
 from typing import Any, ClassVar, Final
 
 from attrs import Factory, field, frozen
@@ -62,6 +61,7 @@ from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.addresses import endpoint_address
 from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
+from tlsproxy.net.identifiers import next_identifier
 from tlsproxy.net.leg import Leg
 from tlsproxy.notes import (
     BackendFailed,
@@ -94,8 +94,6 @@ _PAUSED_BY_BACKEND: Final = Leg.PAUSED_BY_CONSUMER | Leg.PAUSED_BY_CONNECTING | 
 _FOR_THE_LOG: Final = (Report, LogRequest)
 
 _TRUNCATED: Final = "the backend's TLS connection ended without close_notify"
-
-_numbers = count(1)
 
 
 def _discard(_data: bytes) -> None:
@@ -175,7 +173,7 @@ class Session:
         self._plan = plan
         self._address = address
         self._local = local
-        self.identifier = f"{next(_numbers):x}"
+        self.identifier = next_identifier()
         self._front = host.kind.front(plan.front_options)
         self.client = Leg(self, host.clock, self._client_data)
         self._backend: Leg | None = None
@@ -301,6 +299,7 @@ class Session:
                 cipher_bits=facts.cipher_bits,
                 group=facts.group,
                 server_name=facts.server_name,
+                server_name_known=self._knows(facts.server_name),
                 alpn=facts.alpn,
                 resumed=facts.resumed,
                 client_subject=facts.client_subject,
@@ -312,6 +311,10 @@ class Session:
         if not self._host.kind.smtp:
             self._note_would_be_refused(engine)
         self._handle(TlsStarted(facts))
+
+    def _knows(self, server_name: str | None) -> bool | None:
+        context = self._plan.context
+        return None if server_name is None or context is None else context.knows(server_name)
 
     def leg_finished(self, leg: Leg) -> None:
         backend = self._backend
