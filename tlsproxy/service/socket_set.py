@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from tlsproxy.config.addresses import ListenAddress, SystemdAddress, TcpAddress, UnixAddress
 from tlsproxy.config.model import Listen
-from tlsproxy.net.sockets import ListenError, needs_ipv6_only, open_tcp, open_unix
+from tlsproxy.net.sockets import ListenError, needs_ipv6_only, open_tcp, open_tcp_copies, open_unix
 from tlsproxy.service.sockets import ListeningSocket
 
 _UNIX: Final = "unix:"
@@ -179,12 +179,13 @@ class SocketChange:
     def _open_tcp(self, address: TcpAddress, group: ListenSockets, *, ipv6_only: bool, copies: int) -> None:
         if group and not _shares_port(group[0].opened):
             return  # handed over by a process that had one for all
+        if not group:
+            opened = open_tcp_copies(address, copies, ipv6_only=ipv6_only)
+            group += [self._note(each, _name(address, each), None) for each in opened]
         while len(group) < copies:
-            # Port 0 stands for one port: that which the first of them got.
-            port = group[0].opened.getsockname()[1] if group else address.port
-            opened = open_tcp(TcpAddress(address.host, port), ipv6_only=ipv6_only, reuse_port=copies > 1)
-            name = str(TcpAddress(address.host, opened.getsockname()[1]))
-            group.append(self._note(opened, name, None))
+            same = TcpAddress(address.host, group[0].opened.getsockname()[1])
+            more = open_tcp(same, ipv6_only=ipv6_only, reuse_port=True)
+            group.append(self._note(more, _name(address, more), None))
 
     def _note(self, opened: socket.socket, name: str, path: Path | None) -> ListeningSocket:
         listening = ListeningSocket(opened, name, path)
@@ -198,6 +199,10 @@ class SocketChange:
             f"{', '.join(names) or 'none at all'}. "
             f"Set FileDescriptorName={address.name} in the socket unit and start that"
         )
+
+
+def _name(address: TcpAddress, opened: socket.socket) -> str:
+    return str(TcpAddress(address.host, opened.getsockname()[1]))
 
 
 def _shares_port(opened: socket.socket) -> bool:
