@@ -29,6 +29,8 @@ class Note:
     """Stable name of the event in logs: snake case."""
     text: ClassVar[str] = ""
     """The readable line, a format string over the fields."""
+    logged: ClassVar[bool] = True
+    """False for what is only counted."""
 
 
 Notify = Callable[[Note], None]
@@ -66,6 +68,8 @@ class TlsEstablished(SessionNote):
     cipher_bits: int
     group: str | None = None
     server_name: str | None = None
+    server_name_known: bool | None = None
+    """Whether a certificate has that name; None where the client sent none."""
     alpn: str | None = None
     resumed: bool = False
     client_subject: str | None = None
@@ -149,6 +153,24 @@ class BackendFailed(SessionNote):
     server: str
     """Address of the server tried."""
     detail: str
+
+
+@frozen(kw_only=True)
+class BackendReached(Note):
+    """A session got a connection to a server: for itself, or for one HTTP request."""
+
+    event: ClassVar[str] = "backend_reached"
+    text: ClassVar[str] = "backend {backend}: {server} reached in {duration:.3f} s"
+    logged: ClassVar[bool] = False
+
+    backend: str
+    server: str
+    """Its address, as configured."""
+    duration: float
+    """Seconds from the attempt to a server that is ready: connection, TLS, an SMTP server's greeting. 0 for a connection
+    that was kept."""
+    reused: bool
+    """It was kept from before."""
 
 
 @frozen(kw_only=True)
@@ -253,6 +275,17 @@ class ConfigurationWarned(Note):
 
 
 @frozen(kw_only=True)
+class ReportFailed(Note):
+    """The shadow report's database can't be used. What it would have been told is kept in a bounded memory meanwhile."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "report_failed"
+    text: ClassVar[str] = "shadow report: {detail}"
+
+    detail: str
+
+
+@frozen(kw_only=True)
 class RequestServed(SessionNote):
     """An HTTP request was answered, by the backend or by the proxy."""
 
@@ -302,6 +335,78 @@ class ServiceStarted(Note):
     version: str
     tls_library: str
     config: str
+
+
+@frozen(kw_only=True)
+class Reloaded(Note):
+    """The configuration was read again, and is in force for new sessions."""
+
+    event: ClassVar[str] = "reloaded"
+    text: ClassVar[str] = "reloaded ({trigger}) in {duration:.3f} s: generation {generation}"
+
+    trigger: str
+    """What asked for it: ``SIGHUP``, ``command`` or ``certificate``."""
+    duration: float
+    """Seconds from the request to the switch."""
+    generation: int
+
+
+@frozen(kw_only=True)
+class ReloadRefused(Note):
+    """Everything is as it was."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "reload_refused"
+    text: ClassVar[str] = "reload ({trigger}) refused for {problems} problems, everything stays as it was"
+
+    trigger: str
+    problems: int
+    """How many; each has a note of its own."""
+
+
+@frozen(kw_only=True)
+class ConfigurationRefused(Note):
+    """One reason why a reload was refused."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "configuration_refused"
+    text: ClassVar[str] = "{path}: {message}"
+
+    path: str
+    message: str
+
+
+@frozen(kw_only=True)
+class ControlRefused(Note):
+    """Who connected to the control socket may not."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "control_refused"
+    text: ClassVar[str] = "control connection of user {uid} refused"
+
+    uid: int
+
+
+@frozen(kw_only=True)
+class SocketsHandedOver(Note):
+    """Another process asked for the listening sockets, to take this one's place."""
+
+    event: ClassVar[str] = "sockets_handed_over"
+    text: ClassVar[str] = "{sockets} listening sockets handed over to process {pid}"
+
+    sockets: int
+    pid: int
+
+
+@frozen(kw_only=True)
+class DrainStarted(Note):
+    """The service stops: what runs is asked to end."""
+
+    event: ClassVar[str] = "draining"
+    text: ClassVar[str] = "draining ({trigger})"
+
+    trigger: str
+    """``SIGTERM``, ``SIGINT`` or ``command``."""
 
 
 @frozen(kw_only=True)

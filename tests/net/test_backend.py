@@ -15,8 +15,8 @@ from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.identity.client import ClientAddress, normalized_address
 from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
 from tlsproxy.net.transparent import TransparentReactor
-from tlsproxy.notes import BackendServerDown, BackendServerUp, Note
-from tlsproxy.policy.selection import SelectionPolicy
+from tlsproxy.notes import BackendReached, BackendServerDown, BackendServerUp, Note
+from tlsproxy.policy.selection import SelectionPolicy, ServerLoad, Standing
 
 CLIENT = ClientAddress(normalized_address("192.0.2.7"), 51234)
 A, B = "192.0.2.10:25", "192.0.2.11:25"
@@ -85,7 +85,9 @@ class World:
         )
         self.reactor = Reactor()
         self.notes: list[Note] = []
-        self.connector = BackendConnector(backend, self.reactor, notify=self.notes.append)
+        """What is logged."""
+        self.reached: list[BackendReached] = []
+        self.connector = BackendConnector(backend, self.reactor, notify=self.take_note)
         self.dialers = [FakeDialer() for _ in addresses]
         desk: Any = self.connector._desk
         desk.servers = tuple(
@@ -94,6 +96,12 @@ class World:
         for checker, server in zip(self.connector._checkers, desk.servers, strict=False):
             checker._server = server
         self.desk = desk
+
+    def take_note(self, note: Note) -> None:
+        if isinstance(note, BackendReached):
+            self.reached.append(note)
+        else:
+            self.notes.append(note)
 
     def connect(self, **request: Any) -> tuple[User, Connecting]:
         user = User()
@@ -211,6 +219,44 @@ class TestServers:
         assert world.connections() == 1
         world.last().closes()
         assert world.connections() == 0
+
+
+class TestTelling:
+    """What the metrics and the status page are told."""
+
+    def test_a_connection_and_how_long_it_took(self) -> None:
+        world = World(keepalive_connections=1)
+        user = world.user()
+        world.reactor.advance(0.5)
+        world.last().connects()
+        user.connected.release()
+        world.user()
+        assert world.reached == [
+            BackendReached(backend="mail", server=A, duration=0.5, reused=False),
+            BackendReached(backend="mail", server=A, duration=0.0, reused=True),
+        ]
+
+    def test_a_server_that_failed_costs_none_of_the_next_one_s_time(self) -> None:
+        world = World()
+        world.user()
+        world.reactor.advance(2)
+        world.last(0).fails("connection refused")
+        world.reactor.advance(0.5)
+        world.last(1).connects()
+        assert world.reached == [BackendReached(backend="mail", server=B, duration=0.5, reused=False)]
+
+    def test_how_each_server_is(self) -> None:
+        world = World(max_failures=1, keepalive_connections=1, max_connections=1)
+        world.user()
+        world.last(0).fails("connection refused")
+        world.last(1).connects()
+        world.user()
+        told = [(each.address, each.standing, each.load) for each in world.connector.servers]
+        assert told == [
+            (A, Standing.EJECTED, ServerLoad(busy=0, idle=0, pending=0)),
+            (B, Standing.UP, ServerLoad(busy=1, idle=0, pending=0)),
+        ]
+        assert world.connector.waiting == 1
 
 
 class TestOutages:

@@ -28,10 +28,13 @@ from tlsproxy.ops.logging import (
     SyslogSink,
     attach,
     is_journal,
+    publish_line,
     publish_notes,
     stream_observer,
     twistd_observer,
 )
+
+LOGGED = [kind for kind in NOTE_KINDS if kind.logged]
 
 stopped = ServiceStopped(sessions_cut=0)
 
@@ -64,7 +67,7 @@ def test_a_published_note_is_the_whole_line() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", NOTE_KINDS, ids=lambda kind: kind.event)
+@pytest.mark.parametrize("kind", LOGGED, ids=lambda kind: kind.event)
 def test_every_note_reaches_the_log_at_its_level(kind: type[Note]) -> None:
     publisher, stream = json_log()
     publish_notes(publisher)(sample(kind))
@@ -72,7 +75,14 @@ def test_every_note_reaches_the_log_at_its_level(kind: type[Note]) -> None:
     assert (line["event"], line["level"]) == (kind.event, kind.level.value)
 
 
-@pytest.mark.parametrize("kind", NOTE_KINDS, ids=lambda kind: kind.event)
+@pytest.mark.parametrize("kind", [kind for kind in NOTE_KINDS if not kind.logged])
+def test_what_is_only_counted_is_not_logged(kind: type[Note]) -> None:
+    publisher, stream = json_log()
+    publish_notes(publisher)(sample(kind))
+    assert decoded(stream) == []
+
+
+@pytest.mark.parametrize("kind", LOGGED, ids=lambda kind: kind.event)
 def test_other_observers_see_a_note_as_its_readable_line(kind: type[Note]) -> None:
     """``--logger`` and tests have observers of their own."""
     events: list[LogEvent] = []
@@ -303,3 +313,32 @@ def test_under_twistd_every_line_is_json(tmp_path: Path, to_file: bool) -> None:
         "builtins.ZeroDivisionError: division by zero"
     ]
     assert LogLevel.critical.name not in output
+
+
+def test_a_line_of_another_process_is_written_as_it_is() -> None:
+    stream = io.StringIO()
+    observer = LogObserver(TextLines(), StreamSink(stream))
+    observer.write_line(Level.WARNING, "2026 warning stopped: so {it} is")
+    assert stream.getvalue() == "2026 warning stopped: so {it} is\n"
+
+
+def test_a_line_of_another_process_that_cannot_be_written_is_counted() -> None:
+    losses: list[None] = []
+    observer = LogObserver(TextLines(), StreamSink(Broken()), lambda: losses.append(None))
+    observer.write_line(Level.INFO, "line")
+    assert (observer.lost, len(losses)) == (1, 1)
+
+
+def test_other_observers_see_a_line_of_another_process() -> None:
+    events: list[LogEvent] = []
+    publish_line(Level.WARNING, "so {it} is", events.append)
+    [event] = events
+    assert event["log_level"] is LogLevel.warn
+    assert eventAsText(event, includeTimestamp=False, includeSystem=False) == "so {it} is"
+
+
+@pytest.mark.parametrize(
+    ("form", "timed"), [(TextLines(), True), (TextLines(with_time=False), False), (JsonLines(), True)]
+)
+def test_an_observer_knows_whether_its_lines_say_when(form: Any, timed: bool) -> None:
+    assert LogObserver(form, StreamSink(io.StringIO())).timed is timed

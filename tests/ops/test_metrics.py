@@ -15,30 +15,48 @@ from tests.ops.notes import NOTE_KINDS, sample
 from tlsproxy.notes import (
     BackendFailed,
     BackendFull,
+    BackendReached,
     BackendServerDown,
     BackendServerUp,
+    ConfigurationRefused,
     ConfigurationWarned,
+    ControlRefused,
+    DrainStarted,
     FrontReported,
     KeyUpdateLimitHit,
     ListenOpened,
     Note,
+    Reloaded,
+    ReloadRefused,
     RenegotiationAttempted,
     ServiceStarted,
     ServiceStopped,
     SessionEnded,
     SessionFault,
     SessionStarted,
+    SocketsHandedOver,
     TlsEstablished,
     TlsRefused,
     WouldBeRefused,
 )
 from tlsproxy.ops import metrics as metrics_module
 from tlsproxy.ops.metrics import Metrics, metrics_site
+from tlsproxy.ops.status.model import BackendStatus, ServerStatus
 
 LISTEN = "0.0.0.0:465"
-NOT_COUNTED = {ListenOpened, ServiceStopped, WouldBeRefused, BackendServerUp}
+NOT_COUNTED = {
+    ListenOpened,
+    ServiceStopped,
+    DrainStarted,
+    SocketsHandedOver,
+    Reloaded,
+    ReloadRefused,
+    ConfigurationRefused,
+    WouldBeRefused,
+    BackendServerUp,
+}
 """The last takes back what another one counted; the one before it tells more of what another one counted."""
-"""Once in a process's life, at its ends: nothing to count."""
+"""Some come once in a process's life, at its ends; reloads are told by the service's status."""
 
 
 def note(kind: type[Note], /, **values: Any) -> Note:
@@ -102,15 +120,27 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
     [
         (
             note(TlsEstablished, version="TLSv1.3", cipher="AES", group="X25519", resumed=False),
-            {"tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1.3,cipher=AES,group=X25519}": 1},
+            {
+                "tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1.3,cipher=AES,group=X25519}": 1,
+                "tlsproxy_handshakes_by_server_name_total{listen=0.0.0.0:465,server_name=known}": 1,
+            },
         ),
         (
-            note(TlsEstablished, version="TLSv1", cipher="AES128-SHA", group=None, resumed=True),
+            note(
+                TlsEstablished,
+                version="TLSv1",
+                cipher="AES128-SHA",
+                group=None,
+                resumed=True,
+                server_name_known=None,
+            ),
             {
                 "tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1,cipher=AES128-SHA,group=none}": 1,
                 "tlsproxy_handshakes_resumed_total{listen=0.0.0.0:465}": 1,
+                "tlsproxy_handshakes_by_server_name_total{listen=0.0.0.0:465,server_name=none}": 1,
             },
         ),
+        (note(ControlRefused), {"tlsproxy_control_refused_total{}": 1}),
         (
             note(TlsRefused, reason="handshake_failed"),
             {"tlsproxy_tls_refused_total{listen=0.0.0.0:465,reason=handshake_failed}": 1},
@@ -128,6 +158,12 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
         (
             note(BackendFailed, backend="old-mta", server="127.0.0.1:2525"),
             {"tlsproxy_backend_failures_total{backend=old-mta,server=127.0.0.1:2525}": 1},
+        ),
+        (
+            note(BackendReached, backend="old-mta", server="127.0.0.1:2525", reused=True),
+            {
+                "tlsproxy_backend_connections_used_total{backend=old-mta,server=127.0.0.1:2525,connection=kept}": 1,
+            },
         ),
         (note(BackendFull, backend="old-mta"), {"tlsproxy_backend_full_total{backend=old-mta}": 1}),
         (
@@ -170,6 +206,40 @@ def test_a_server_that_is_back_is_not_down() -> None:
         metrics.take(note(kind, **server))
         values.append(figures(metrics).get(figure, 0))
     assert values == [1, 0]
+
+
+def test_a_connection_that_was_opened_leaves_how_long_it_took() -> None:
+    reached = note(BackendReached, backend="old-mta", server="127.0.0.1:2525", duration=2.0, reused=False)
+    found = counted(reached)
+    labels = "backend=old-mta,server=127.0.0.1:2525"
+    assert found[f"tlsproxy_backend_connections_used_total{{{labels},connection=opened}}"] == 1
+    assert found[f"tlsproxy_backend_connect_seconds_sum{{{labels}}}"] == 2.0
+    assert next(name for name in found if "_bucket{" in name).endswith(",le=2.5}")
+
+
+def test_the_state_of_backends_is_told_and_forgotten_with_them() -> None:
+    server = ServerStatus(address="127.0.0.1:2525", standing="ejected", busy=3, idle=2, pending=1)
+    backend = BackendStatus(name="old-mta", policy="failover", checked=False, waiting=4, servers=(server,))
+    metrics = Metrics()
+    metrics.set_backends([backend])
+    connections = "tlsproxy_backend_connections{backend=old-mta,server=127.0.0.1:2525,state="
+    assert figures(metrics) == {
+        "tlsproxy_backend_server_down{backend=old-mta,server=127.0.0.1:2525}": 1,
+        f"{connections}busy}}": 3,
+        f"{connections}idle}}": 2,
+        f"{connections}pending}}": 1,
+        "tlsproxy_backend_waiting_clients{backend=old-mta}": 4,
+    }
+    metrics.set_backends([])
+    assert figures(metrics) == {}
+
+
+@pytest.mark.parametrize(("standing", "down"), [("up", 0), ("returning", 0), ("ejected", 1), ("down", 1)])
+def test_a_server_is_down_that_gets_no_sessions(standing: str, down: float) -> None:
+    servers = (ServerStatus(address="a", standing=standing),)
+    metrics = Metrics()
+    metrics.set_backends([BackendStatus(name="b", policy="failover", checked=False, servers=servers)])
+    assert figures(metrics).get("tlsproxy_backend_server_down{backend=b,server=a}", 0) == down
 
 
 def test_notes_of_one_kind_add_up() -> None:

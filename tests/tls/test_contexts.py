@@ -58,6 +58,12 @@ class TestSharing:
         problems(Settings(tls_certificate=names("/nonexistent/missing.pem")), store)
         assert [each.path for each in store.certificates] == [str(rsa.chain_path), str(ecdsa.chain_path)]
 
+    def test_a_context_knows_the_names_of_its_certificates(self, two_names: dict[str, Any]) -> None:
+        context = ContextStore().server_context(Settings(**two_names), STREAM)
+        names = {name for each in context.certificates for name in each.names}
+        assert all(context.knows(name) for name in names)
+        assert not context.knows("third.example")
+
     @pytest.mark.parametrize(
         "options",
         [

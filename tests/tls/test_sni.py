@@ -55,6 +55,7 @@ MAP = NameMap(
 )
 def test_exact_then_one_label_then_default(name: bytes | None, found: str) -> None:
     assert MAP.find(name) == found
+    assert MAP.get(name) == (None if found == "default" else found)
 
 
 @given(st.none() | st.binary(max_size=300))

@@ -22,7 +22,7 @@ from tlsproxy.net.leg import Leg
 from tlsproxy.net.names import RememberingResolver
 from tlsproxy.net.pool import IdlePool
 from tlsproxy.net.transparent import TransparentReactor
-from tlsproxy.notes import BackendServerDown, BackendServerUp, Notify
+from tlsproxy.notes import BackendReached, BackendServerDown, BackendServerUp, Notify
 from tlsproxy.policy.selection import Attempt, NoServer, Selection, ServerLoad, Standing
 from tlsproxy.tls.client import ClientContext
 
@@ -145,6 +145,16 @@ class _Desk:
     def note_down(self, server: int, detail: str) -> None:
         self.notify(
             BackendServerDown(backend=self.backend.name, server=self.servers[server].address, detail=detail)
+        )
+
+    def note_reached(self, connection: "BackendConnection", duration: float) -> None:
+        self.notify(
+            BackendReached(
+                backend=self.backend.name,
+                server=connection.server,
+                duration=duration,
+                reused=connection.reused,
+            )
         )
 
     def note_up(self, server: int) -> None:
@@ -347,6 +357,8 @@ class _Wait:
 
     def _hand_over(self, connection: BackendConnection, said: bytes) -> None:
         self._finish()
+        duration = 0.0 if connection.reused else self._desk.reactor.seconds() - self._approached
+        self._desk.note_reached(connection, duration)
         self._user.backend_connected(connection)
         if said:
             connection.leg.deliver(said)

@@ -104,14 +104,29 @@ class LogObserver:
     lost: int = field(default=0, init=False)
     """How much could not be written."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether lines say when: where they go doesn't."""
+        return not isinstance(self._format, TextLines) or self._format.with_time
+
     def __call__(self, event: LogEvent) -> None:
         """Write one event of Twisted's log: a note, or anything else."""
         try:
             self._write(event)
         except Exception:  # noqa: BLE001 - a full disk, a closed pipe, an object that can't be printed
-            self.lost += 1
-            if self.on_loss is not None:
-                self.on_loss()
+            self._lose()
+
+    def write_line(self, level: Level, line: str) -> None:
+        """Write a line that another process made of its note."""
+        try:
+            self._sink.write(level, line)
+        except Exception:  # noqa: BLE001 - as above
+            self._lose()
+
+    def _lose(self) -> None:
+        self.lost += 1
+        if self.on_loss is not None:
+            self.on_loss()
 
     def _write(self, event: LogEvent) -> None:
         when = event.get("log_time") or time.time()
@@ -158,6 +173,8 @@ def publish_notes(
     """
 
     def publish(note: Note) -> None:
+        if not note.logged:
+            return
         publisher(
             {
                 "log_time": clock(),
@@ -170,6 +187,19 @@ def publish_notes(
         )
 
     return publish
+
+
+def publish_line(level: Level, line: str, publisher: Callable[[LogEvent], None] = globalLogPublisher) -> None:
+    """Put a line that another process made of its note into Twisted's log, for an observer that isn't ours."""
+    publisher(
+        {
+            "log_time": time.time(),
+            "log_level": _TO_TWISTED[level],
+            "log_namespace": "tlsproxy",
+            "log_format": "{line}",
+            "line": line,
+        }
+    )
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:

@@ -5,7 +5,7 @@ from OpenSSL's lists, reasons from our own. :data:`MAX_SERIES` holds even where 
 looked up by its label values once and kept, since sessions come by the thousand a second.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
@@ -22,14 +22,17 @@ from twisted.web.server import Request, Site
 from tlsproxy.notes import (
     BackendFailed,
     BackendFull,
+    BackendReached,
     BackendServerDown,
     BackendServerUp,
     ConfigurationWarned,
+    ControlRefused,
     FrontReported,
     KeyUpdateLimitHit,
     Note,
     ProxyHeaderRefused,
     RenegotiationAttempted,
+    ReportFailed,
     RequestServed,
     ServiceStarted,
     SessionEnded,
@@ -51,6 +54,11 @@ OUT: Final = ("ejected", "down")
 
 DURATIONS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 """Upper bounds in seconds: a refused handshake, an SMTP transaction, a session kept open by its client."""
+
+LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds: a server on this machine, one far away, one that looks its clients up before it greets."""
+
+_SERVER_NAMES: Final = {True: "known", False: "unknown", None: "none"}
 
 # The time at which each series came to be doubles the page, and Prometheus doesn't use it.
 prometheus_client.disable_created_metrics()
@@ -105,7 +113,7 @@ class Metrics:
         self._ended = self._counter("sessions_ended", "Sessions ended, by why.", "listen", "reason")
         self._live = self._gauge("sessions", "Sessions in progress.", "listen")
         self._duration = _Series(
-            self._histogram("session_duration_seconds", "From accept to the end.", "listen"), 1
+            self._histogram("session_duration_seconds", "From accept to the end.", DURATIONS, "listen"), 1
         )
         self._bytes = self._counter(
             "client_bytes",
@@ -118,6 +126,13 @@ class Metrics:
         )
         self._resumed = self._counter(
             "handshakes_resumed", "Those that resumed an earlier TLS session.", "listen"
+        )
+        self._server_names = self._counter(
+            "handshakes_by_server_name",
+            "TLS handshakes completed, by the name that the client asked for (SNI): of a certificate (known), of none "
+            "(unknown), or not sent (none).",
+            "listen",
+            "server_name",
         )
         self._refused = self._counter("tls_refused", "Sessions that TLS ended, by why.", "listen", "reason")
         self._renegotiations = self._counter(
@@ -132,6 +147,24 @@ class Metrics:
         )
         self._backend_failures = self._counter(
             "backend_failures", "Connections to a backend's server that failed.", "backend", "server"
+        )
+        self._backend_reached = self._counter(
+            "backend_connections_used",
+            "Connections to a backend's server given to a session, or to one HTTP request: opened for it, or kept from "
+            "before.",
+            "backend",
+            "server",
+            "connection",
+        )
+        self._backend_latency = _Series(
+            self._histogram(
+                "backend_connect_seconds",
+                "From an attempt to a server that is ready: connection, TLS, an SMTP server's greeting.",
+                LATENCIES,
+                "backend",
+                "server",
+            ),
+            2,
         )
         self._backend_full = self._counter(
             "backend_full", "Clients refused because no server had room in time.", "backend"
@@ -172,6 +205,16 @@ class Metrics:
         self._faults = self._counter(
             "session_faults", "Sessions ended by an error inside the proxy.", "listen"
         )
+        self._candidates = self._counter(
+            "candidate_sessions",
+            "TLS sessions that the versions of tls_protocols_report would allow or refuse, where it is set.",
+            "listen",
+            "version",
+            "verdict",
+        )
+        self._report_failures = self._counter(
+            "report_failures", "Times that the shadow report's database began to fail."
+        ).metric
         self._warnings = self._counter("configuration_warnings", "Warnings about the configuration.").metric
         self._lost_lines = self._counter("log_lines_lost", "Log lines that could not be written.").metric
         self._expiry = self._gauge(
@@ -185,6 +228,9 @@ class Metrics:
             "version",
             "tls_library",
         ).metric
+        self._control_refused = self._counter(
+            "control_refused", "Connections to the control socket by users who may not."
+        ).metric
         self._listens: dict[tuple[str, str], _ListenSeries] = {}
 
     def _counter(self, name: str, documentation: str, *labels: str) -> _Series[Counter]:
@@ -195,8 +241,8 @@ class Metrics:
     def _gauge(self, name: str, documentation: str, *labels: str) -> _Series[Gauge]:
         return _Series(Gauge(f"tlsproxy_{name}", documentation, labels, registry=self.registry), len(labels))
 
-    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
-        return Histogram(f"tlsproxy_{name}", documentation, labels, buckets=DURATIONS, registry=self.registry)
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"tlsproxy_{name}", documentation, labels, buckets=buckets, registry=self.registry)
 
     def take(self, note: Note) -> None:
         """Count a note; one that counts nothing is ignored."""
@@ -245,8 +291,13 @@ class Metrics:
 
     def _tls_established(self, note: TlsEstablished) -> None:
         self._handshakes[note.listen, note.version, note.cipher, note.group or "none"].inc()
+        known = _SERVER_NAMES[note.server_name_known]
+        self._server_names[note.listen, known].inc()
         if note.resumed:
             self._resumed[(note.listen,)].inc()
+        if note.candidate is not None:
+            verdict = "refused" if note.would_be_refused else "allowed"
+            self._candidates[note.listen, note.version, verdict].inc()
 
     def _tls_refused(self, note: TlsRefused) -> None:
         self._refused[note.listen, note.reason].inc()
@@ -259,6 +310,11 @@ class Metrics:
 
     def _backend_failed(self, note: BackendFailed) -> None:
         self._backend_failures[note.backend, note.server].inc()
+
+    def _backend_was_reached(self, note: BackendReached) -> None:
+        self._backend_reached[note.backend, note.server, "kept" if note.reused else "opened"].inc()
+        if not note.reused:
+            self._backend_latency[note.backend, note.server].observe(note.duration)
 
     def _backend_was_full(self, note: BackendFull) -> None:
         self._backend_full[(note.backend,)].inc()
@@ -282,11 +338,17 @@ class Metrics:
     def _session_fault(self, note: SessionFault) -> None:
         self._faults[(note.listen,)].inc()
 
+    def _report_failed(self, _note: ReportFailed) -> None:
+        self._report_failures.inc()
+
     def _configuration_warned(self, _note: ConfigurationWarned) -> None:
         self._warnings.inc()
 
     def _service_started(self, note: ServiceStarted) -> None:
         self._build.labels(note.version, note.tls_library).set(1)
+
+    def _control_was_refused(self, _note: ControlRefused) -> None:
+        self._control_refused.inc()
 
     _counts: Final[Mapping[type[Note], Callable[..., None]]] = {
         SessionStarted: _session_started,
@@ -296,6 +358,7 @@ class Metrics:
         RenegotiationAttempted: _renegotiation_attempted,
         KeyUpdateLimitHit: _key_update_limit_hit,
         BackendFailed: _backend_failed,
+        BackendReached: _backend_was_reached,
         BackendFull: _backend_was_full,
         BackendServerDown: _backend_server_down,
         BackendServerUp: _backend_server_up,
@@ -303,8 +366,10 @@ class Metrics:
         RequestServed: _request_served,
         ProxyHeaderRefused: _proxy_header_refused,
         SessionFault: _session_fault,
+        ReportFailed: _report_failed,
         ConfigurationWarned: _configuration_warned,
         ServiceStarted: _service_started,
+        ControlRefused: _control_was_refused,
     }
 
     def _listen(self, listen: str, kind: str) -> _ListenSeries:

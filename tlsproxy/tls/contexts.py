@@ -35,6 +35,10 @@ class ServerContext:
         connection.set_accept_state()
         return connection
 
+    def knows(self, server_name: str) -> bool:
+        """Whether one of the certificates has this name."""
+        return self._contexts.get(server_name.encode()) is not None
+
 
 class ContextStore:
     """The contexts of one configuration. Contexts can't be changed once used: a reload makes a store of its own."""

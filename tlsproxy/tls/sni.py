@@ -64,14 +64,19 @@ class NameMap(Generic[ServedT]):
 
     def find(self, name: bytes | None) -> ServedT:
         """What to serve to a client that sent ``name``. Never raises: a name that can't be one gets the default."""
+        found = self.get(name)
+        return self.default if found is None else found
+
+    def get(self, name: bytes | None) -> ServedT | None:
+        """What is served under ``name``; None if nothing is."""
         if name is None or len(name) > MAX_NAME_LENGTH or not name.isascii():
-            return self.default
+            return None
         # RFC 6066 wants no trailing dot; mail servers that send an MX record's name as it is have one.
         wanted = name.decode("ascii").lower().removesuffix(".")
         if wanted.startswith("*"):
-            return self.default
+            return None
         found = self.by_name.get(wanted)
         if found is None:
             _, dot, parent = wanted.partition(".")
             found = self.by_name.get(f"*.{parent}") if dot else None
-        return self.default if found is None else found
+        return found
