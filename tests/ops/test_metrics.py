@@ -119,7 +119,9 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
     ("happened", "expected"),
     [
         (
-            note(TlsEstablished, version="TLSv1.3", cipher="AES", group="X25519", resumed=False),
+            note(
+                TlsEstablished, version="TLSv1.3", cipher="AES", group="X25519", resumed=False, candidate=None
+            ),
             {
                 "tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1.3,cipher=AES,group=X25519}": 1,
                 "tlsproxy_handshakes_by_server_name_total{listen=0.0.0.0:465,server_name=known}": 1,
@@ -133,6 +135,7 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
                 group=None,
                 resumed=True,
                 server_name_known=None,
+                candidate=None,
             ),
             {
                 "tlsproxy_handshakes_total{listen=0.0.0.0:465,version=TLSv1,cipher=AES128-SHA,group=none}": 1,
