@@ -144,6 +144,23 @@ class Configuration(Scope):
         "probes. It tells who connects, and asks nobody for a password: listen on loopback, or where only administrators "
         "get through.",
     )
+    control_socket: FileName | None = option(
+        None,
+        "Unix socket at which the service takes commands: `tlsproxy reload`, `tlsproxy status`, and a process that takes "
+        "this one's place (`twistd tlsproxy --take-over`). Only root and the service's own user may connect.",
+    )
+    tls_certificate_guard: bool = option(
+        False,
+        "Whether a reload refuses certificates that are worse than those in use: expired or not valid yet, without a name "
+        "that the file had before, or without a match for `tls_certificate_tlsa`. Everything then stays as it was. At the "
+        "start the same is only warned of, since there is nothing better to go on with.",
+    )
+    tls_certificate_tlsa: FileName | None = option(
+        None,
+        "File with the TLSA records (RFC 6698, as a zone file or `dig` has them) that are published for this service. With "
+        "`tls_certificate_guard`, each certificate must match one record of each set of records for its names; records "
+        "without a name are for every certificate.",
+    )
     drain_timeout: float = option(
         30.0,
         "How long running sessions may go on when the service stops. A mail session ends as soon as no message is under "
