@@ -14,6 +14,7 @@ from tlsproxy.config.catalogue import Entry, entries
 from tlsproxy.config.model import Configuration, Listen, Listener, Peer
 from tlsproxy.config.settings import Settings
 from tlsproxy.ops.metrics import Metrics
+from tlsproxy.ops.service_figures import DECLARED
 
 DOCS = Path(__file__).parent
 
@@ -55,6 +56,8 @@ def metrics() -> Iterator[str]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"  # noqa: SLF001 - it has no other name
         yield f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
+    for figure in DECLARED:
+        yield f"| `{figure}` | {figure.kind} | none | {figure.documentation} |"
 
 
 def declared_metrics() -> Iterator[MetricWrapperBase]:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from tlsproxy.ops.service_figures import service_families
 from tlsproxy.ops.status.model import Family, ProcessStatus, Sample, ServiceStatus
 
 
@@ -97,6 +98,7 @@ def merged_families(status: ServiceStatus) -> tuple[Family, ...]:
     for process in status.processes:
         merge.take(process.families, newest=process.generation == newest)
     merge.take(status.families)
+    merge.take(service_families(status))
     return merge.result()
 
 

@@ -88,7 +88,11 @@ SERVICE = ServiceStatus(
     started=NOW - DAY,
     generation=2,
     last_reload=ReloadStatus(
-        when=NOW - 600, trigger="signal", ok=False, problems=(ReloadProblem("tls_protocols", "unknown"),)
+        when=NOW - 600,
+        trigger="signal",
+        ok=False,
+        duration=0.25,
+        problems=(ReloadProblem("tls_protocols", "unknown"),),
     ),
     reloads=1,
     reloads_failed=1,

@@ -149,6 +149,8 @@ class ReloadStatus:
     trigger: str
     """What asked for it: ``SIGHUP``, ``command``, ``certificate`` …"""
     ok: bool
+    duration: float = 0.0
+    """Seconds that it took."""
     problems: tuple[ReloadProblem, ...] = ()
 
 
