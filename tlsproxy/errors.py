@@ -89,3 +89,10 @@ class OptionsError(TlsproxyError):
     def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
         super().__init__("\n".join(f"{option}: {message}" for option, message in problems))
         self.problems = problems
+
+
+class ReportError(TlsproxyError):
+    """The database of the shadow report can't be read, or written."""
+
+    reason = "report_error"
+    """Stable word for logs and metrics."""
