@@ -225,6 +225,26 @@ class FrontReported(SessionNote):
 
 
 @frozen(kw_only=True)
+class LimitHit(Note):
+    """A client was refused, or cut off, for a limit."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "limit_hit"
+    text: ClassVar[str] = "{limit}: {detail}"
+
+    client: str
+    """Client address, ``10.3.7.9:51234``."""
+    listen: str
+    """The listen's address as configured."""
+    session: str | None
+    """None where it was closed before there was one."""
+    limit: str
+    """The option that sets the limit."""
+    detail: str
+    """What was too much, and where the limit is set."""
+
+
+@frozen(kw_only=True)
 class SessionFault(SessionNote):
     """An exception that nobody expected ended this one session."""
 

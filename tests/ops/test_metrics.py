@@ -24,6 +24,7 @@ from tlsproxy.notes import (
     DrainStarted,
     FrontReported,
     KeyUpdateLimitHit,
+    LimitHit,
     ListenOpened,
     Note,
     Reloaded,
@@ -179,6 +180,10 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
         (
             note(FrontReported, what="smuggling"),
             {"tlsproxy_front_reports_total{listen=0.0.0.0:465,what=smuggling}": 1},
+        ),
+        (
+            note(LimitHit, limit="max_sessions"),
+            {"tlsproxy_limit_hits_total{listen=0.0.0.0:465,limit=max_sessions}": 1},
         ),
         (note(SessionFault), {"tlsproxy_session_faults_total{listen=0.0.0.0:465}": 1}),
         (note(ConfigurationWarned), {"tlsproxy_configuration_warnings_total{}": 1}),

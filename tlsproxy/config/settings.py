@@ -137,6 +137,65 @@ class Settings:
         minimum=0,
         maximum=60,
     )
+    max_sessions: int = option(
+        10_000,
+        "Sessions that may run at a time, counted over all processes. Like every limit here it counts the sessions for "
+        "which this scope's value is in force: at the top of the file it counts all that no narrower scope gives a value "
+        "of its own. Beyond it a client is told, with `421 4.7.0` by `esmtp` and 503 by `http`; `stream` closes the "
+        "connection. 0: no limit. The default bounds memory, some 70 KiB for a session with TLS. Set it to what the "
+        "backend bears.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    max_sessions_per_peer: int = option(
+        0,
+        "Sessions that one client may have at a time; beyond it `421 4.7.0`, or 429. 0: no limit, the default, because "
+        "behind a balancer that sends no PROXY protocol header all clients are one.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    session_rate_per_peer: int = option(
+        0,
+        "Sessions that one client may begin in a minute; beyond it `421 4.7.0`, or 429. 0: no limit.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    handshake_rate_per_peer: int = option(
+        0,
+        "TLS handshakes that one client may begin in a minute. Beyond it STARTTLS is answered `454 4.7.0`; where TLS comes "
+        "first, the connection is closed before the handshake costs anything. 0: no limit.",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    peer_prefix_ipv4: int = option(
+        32,
+        "Bits of an IPv4 address that make one client, for the limits per peer.",
+        minimum=0,
+        maximum=32,
+    )
+    peer_prefix_ipv6: int = option(
+        64,
+        "Bits of an IPv6 address that make one client, for the limits per peer. A customer has all of a /64.",
+        minimum=0,
+        maximum=128,
+    )
+    min_data_rate: int = option(
+        0,
+        "Bytes a second that a client must send of a message (DATA, BDAT) or of a request's body, and take of what is "
+        "sent to it; averaged over `min_data_rate_window`. Time in which the backend keeps it waiting doesn't count, and "
+        "neither does what it has nothing to send for: a spliced stream may be idle. Slower, it gets `421 4.4.2` or 408. "
+        "0: no limit.",
+        unit="bytes/s",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
+    min_data_rate_window: float = option(
+        60.0,
+        "Time that `min_data_rate` is averaged over: a pause as long is forgiven.",
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
+    )
 
     tls_security_level: TlsSecurityLevel = option(
         TlsSecurityLevel.MAY,
@@ -183,6 +242,16 @@ class Settings:
     smtp_discard_ehlo_keywords_tls: tuple[str, ...] | None = option(
         None,
         "The same under TLS, where it isn't to be the same list.",
+        kinds=_ESMTP,
+    )
+    smtp_command_timeout: float = option(
+        300.0,
+        "Time for a client's next command, or its next answer in an AUTH dialogue, to arrive whole, counted from the reply "
+        "before it: a byte now and then doesn't prolong it. Then `421 4.4.2`. The default is what RFC 5321 §4.5.3.2.7 asks "
+        "for. Checked four times in this span, so it may take a quarter longer.",
+        unit="seconds",
+        minimum=1,
+        maximum=86_400,
         kinds=_ESMTP,
     )
     smtp_hostname: HostName = option(

@@ -29,6 +29,7 @@ from tlsproxy.notes import (
     ControlRefused,
     FrontReported,
     KeyUpdateLimitHit,
+    LimitHit,
     Note,
     ProxyHeaderRefused,
     RenegotiationAttempted,
@@ -194,6 +195,12 @@ class Metrics:
             "listen",
             "what",
         )
+        self._limit_hits = self._counter(
+            "limit_hits",
+            "Clients refused or cut off for a limit, by the option that sets it.",
+            "listen",
+            "limit",
+        )
         self._requests = self._counter(
             "http_requests", "HTTP requests answered, by the class of the status: 2xx.", "listen", "status"
         )
@@ -329,6 +336,9 @@ class Metrics:
     def _front_reported(self, note: FrontReported) -> None:
         self._reports[note.listen, note.what].inc()
 
+    def _limit_hit(self, note: LimitHit) -> None:
+        self._limit_hits[note.listen, note.limit].inc()
+
     def _request_served(self, note: RequestServed) -> None:
         self._requests[note.listen, f"{note.status // 100}xx"].inc()
 
@@ -363,6 +373,7 @@ class Metrics:
         BackendServerDown: _backend_server_down,
         BackendServerUp: _backend_server_up,
         FrontReported: _front_reported,
+        LimitHit: _limit_hit,
         RequestServed: _request_served,
         ProxyHeaderRefused: _proxy_header_refused,
         SessionFault: _session_fault,
