@@ -435,3 +435,71 @@ class ServiceStopped(Note):
     text: ClassVar[str] = "stopped, {sessions_cut} sessions cut"
 
     sessions_cut: int
+
+
+@frozen(kw_only=True)
+class WorkerStarted(Note):
+    event: ClassVar[str] = "worker_started"
+    text: ClassVar[str] = "worker {worker} accepts connections"
+
+    worker: int
+    """Its number, from 0."""
+    pid: int
+    generation: int
+    """Of the configuration that it serves with: 1 for the first."""
+
+
+@frozen(kw_only=True)
+class WorkerEnded(Note):
+    """A worker ended that was to end."""
+
+    event: ClassVar[str] = "worker_ended"
+    text: ClassVar[str] = "worker {worker} ended, {sessions_cut} sessions cut"
+
+    worker: int
+    pid: int
+    generation: int
+    sessions_cut: int
+
+
+@frozen(kw_only=True)
+class WorkerDied(Note):
+    """A worker ended that wasn't to end: its sessions are lost."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "worker_died"
+    text: ClassVar[str] = "worker {worker} died: {detail}"
+
+    worker: int
+    pid: int
+    generation: int
+    detail: str
+    """``SIGSEGV``, or ``exit status 70``."""
+    restart: float | None
+    """Seconds until another is started; None where none is."""
+
+
+@frozen(kw_only=True)
+class WorkerStuck(Note):
+    """A worker didn't say for a while how it is, and is killed."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "worker_stuck"
+    text: ClassVar[str] = "worker {worker} hasn't answered for {silence:.0f} s, it is killed"
+
+    worker: int
+    pid: int
+    generation: int
+    silence: float
+
+
+@frozen(kw_only=True)
+class WorkersLost(Note):
+    """The process that workers are forked from died. They go on; others will take their place."""
+
+    level: ClassVar[Level] = Level.ERROR
+    event: ClassVar[str] = "workers_lost"
+    text: ClassVar[str] = "generation {generation} died: {detail}"
+
+    generation: int
+    detail: str

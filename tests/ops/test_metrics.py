@@ -38,6 +38,11 @@ from tlsproxy.notes import (
     SocketsHandedOver,
     TlsEstablished,
     TlsRefused,
+    WorkerDied,
+    WorkerEnded,
+    WorkersLost,
+    WorkerStarted,
+    WorkerStuck,
     WouldBeRefused,
 )
 from tlsproxy.ops import metrics as metrics_module
@@ -55,9 +60,14 @@ NOT_COUNTED = {
     ConfigurationRefused,
     WouldBeRefused,
     BackendServerUp,
+    WorkerStarted,
+    WorkerEnded,
+    WorkerDied,
+    WorkerStuck,
+    WorkersLost,
 }
 """The last takes back what another one counted; the one before it tells more of what another one counted."""
-"""Some come once in a process's life, at its ends; reloads are told by the service's status."""
+"""Some come once in a process's life, at its ends; reloads and workers are told by the service's status."""
 
 
 def note(kind: type[Note], /, **values: Any) -> Note:
