@@ -2,7 +2,7 @@
 
 from tests.config.documents import BACKEND, LISTENER, PEER_OF_LISTEN, parsed
 from tlsproxy.config.resolve import Resolver
-from tlsproxy.config.rules import check_settings
+from tlsproxy.config.rules import check_candidates, check_settings
 from tlsproxy.fronts import KINDS
 
 LISTEN = "stream_listener[0].listen[0]"
@@ -65,3 +65,37 @@ def test_client_certificates_need_an_authority() -> None:
 
 def test_every_broken_rule_is_told() -> None:
     assert len(complaints("", 'tls_verify_mode = "require"')) == 2
+
+
+def warnings(top: str, in_listen: str = "", in_peer: str = "") -> list[str]:
+    """Candidates that can't refuse anybody."""
+    configuration = parsed(f"{top}\n{BACKEND}{LISTENER}{in_listen}\n{PEER_OF_LISTEN}{in_peer}")
+    listener = configuration.listeners[0]
+    resolver = Resolver(configuration, listener, listener.listens[0])
+    pairs = ((each, KINDS[listener.kind]) for each in resolver.resolutions())
+    return [str(problem) for problem in check_candidates(pairs)]
+
+
+def test_a_candidate_that_is_stricter_is_fine() -> None:
+    assert warnings('tls_protocols = ">=TLSv1"\ntls_protocols_report = ">=TLSv1.2"') == []
+    assert warnings("") == []
+
+
+def test_a_candidate_that_is_not_stricter_has_nothing_to_report() -> None:
+    (warning,) = warnings('tls_protocols_report = ">=TLSv1.2"')
+    assert warning.startswith(
+        "tls_protocols_report: TLSv1.2 TLSv1.3 isn't stricter than tls_protocols, TLSv1.2 TLSv1.3: "
+    )
+
+
+def test_it_is_enough_that_it_is_stricter_somewhere() -> None:
+    assert warnings('tls_protocols_report = ">=TLSv1.2"', in_peer='tls_protocols = ">=TLSv1"') == []
+    assert warnings('tls_protocols_report = ">=TLSv1.2"', in_listen='tls_protocols = ">=TLSv1"') == []
+
+
+def test_each_scope_s_candidate_is_looked_at_by_itself() -> None:
+    (warning,) = warnings(
+        'tls_protocols = ">=TLSv1"\ntls_protocols_report = ">=TLSv1.2"',
+        in_peer='tls_protocols_report = ">=TLSv1"',
+    )
+    assert warning.startswith(f"{LISTEN}.peer[0].tls_protocols_report: ")

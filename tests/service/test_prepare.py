@@ -193,3 +193,10 @@ class TestTlsToBackends:
             "backend.injector.tls_verify_name",
             "backend.injector.tls_ciphers",
         ]
+
+
+def test_a_candidate_that_refuses_nobody_is_warned_of(config: Path, server: Issued) -> None:
+    text = f'tls_protocols_report = ">=TLSv1.2"\n{certificate_of(server)}{LISTENER}'
+    [warning] = prepared(config, text).warnings
+    assert warning.path == "tls_protocols_report"
+    assert prepared(config, f'tls_protocols = ">=TLSv1.1"\ntls_ciphers = "DEFAULT"\n{text}').warnings == ()

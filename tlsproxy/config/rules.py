@@ -1,12 +1,13 @@
 """Rules over more than one option, on the settings as they are in force: a scope alone may well break them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tlsproxy.config.resolve import Origin, Resolution
 from tlsproxy.config.settings import Settings, VerifyMode
 from tlsproxy.errors import Problem
 from tlsproxy.fronts import Kind
 from tlsproxy.fronts.options import TlsSecurityLevel
+from tlsproxy.policy.candidate import is_stricter
 
 
 def offers_tls(settings: Settings, kind: Kind) -> bool:
@@ -56,3 +57,30 @@ def _client_ca(resolution: Resolution) -> Iterator[Problem]:
             f'"{settings.tls_verify_mode.value}" needs tls_client_ca, the PEM file with the authorities to verify against; '
             "no scope sets it",
         )
+
+
+def check_candidates(resolutions: Iterable[tuple[Resolution, Kind]]) -> Iterator[Problem]:
+    """Warn of each ``tls_protocols_report`` that can't refuse anybody, wherever it is in force.
+
+    :param resolutions: Every one of the configuration, with its listener's kind.
+    """
+    idle: dict[str, Problem] = {}
+    useful: set[str] = set()
+    for resolution, kind in resolutions:
+        settings = resolution.settings
+        candidate = settings.tls_protocols_report
+        if candidate is None or not offers_tls(settings, kind):
+            continue
+        where = resolution.where("tls_protocols_report")
+        if is_stricter(candidate, settings.tls_protocols):
+            useful.add(where)
+        else:
+            idle.setdefault(
+                where,
+                Problem(
+                    where,
+                    f"{candidate} isn't stricter than tls_protocols, {settings.tls_protocols}: it would refuse nobody, and "
+                    "there is nothing to report",
+                ),
+            )
+    yield from (problem for where, problem in idle.items() if where not in useful)

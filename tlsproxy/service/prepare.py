@@ -12,7 +12,7 @@ from tlsproxy.config.backend import Backend, BackendTls
 from tlsproxy.config.model import Configuration, Listen, Listener
 from tlsproxy.config.parse import load_draft
 from tlsproxy.config.resolve import Resolution, Resolver
-from tlsproxy.config.rules import check_settings, offers_tls
+from tlsproxy.config.rules import check_candidates, check_settings, offers_tls
 from tlsproxy.config.toml_text import key_path
 from tlsproxy.errors import ConfigurationError, OptionsError, Problem
 from tlsproxy.fronts import KINDS, Kind
@@ -60,6 +60,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     for listener, _, resolver in resolvers:
         for resolution in resolver.resolutions():
             check.resolution(resolution, KINDS[listener.kind])
+    check.candidates(resolvers)
     for backend in draft.configuration.backends.values():
         check.backend(backend)
     problems = _each_once(*draft.problems, *check.problems)
@@ -113,6 +114,13 @@ class _Check:
             self.problems += [each for each in _located(error.problems, resolution) if each.path not in told]
         else:
             self.warnings += _located(context.warnings, resolution)
+
+    def candidates(self, resolvers: Iterable[tuple[Listener, Listen, Resolver]]) -> None:
+        self.warnings += check_candidates(
+            (resolution, KINDS[listener.kind])
+            for listener, _, resolver in resolvers
+            for resolution in resolver.resolutions()
+        )
 
     def backend(self, backend: Backend) -> None:
         why = why_unavailable() if backend.identity is IdentityMode.TRANSPARENT else None
