@@ -1,29 +1,69 @@
 """What the service is in both of its forms: one process that serves itself, or a supervisor of workers.
 
-Here is all that an operator deals with: start and stop, reloads, the log, the metrics, what the service manager hears. How
-sessions are served is a subclass's, by five hooks: :meth:`TlsproxyService._open`, :meth:`~TlsproxyService._begin`,
-:meth:`~TlsproxyService._switch`, :meth:`~TlsproxyService._drain` and :meth:`~TlsproxyService.processes`.
+Here is all that an operator deals with: start and stop, reloads, commands, the log, the metrics, what the service manager
+hears. How sessions are served is a subclass's, by hooks: :meth:`TlsproxyService._open`, :meth:`~TlsproxyService._begin`,
+:meth:`~TlsproxyService._switch`, :meth:`~TlsproxyService._drain`, :meth:`~TlsproxyService._cut` and
+:meth:`~TlsproxyService.processes`.
 """
 
+import os
+import signal
+import time
 from abc import abstractmethod
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy import __version__
 from tlsproxy.config.model import Configuration
 from tlsproxy.errors import ConfigurationError, Problem, TlsproxyError
-from tlsproxy.notes import ConfigurationWarned, Note, Notify, ServiceStarted, ServiceStopped
+from tlsproxy.notes import (
+    ConfigurationRefused,
+    ConfigurationWarned,
+    DrainStarted,
+    Note,
+    Notify,
+    Reloaded,
+    ReloadRefused,
+    ServiceStarted,
+    ServiceStopped,
+    SocketsHandedOver,
+)
 from tlsproxy.ops.logging import attach, publish_notes
-from tlsproxy.ops.metrics import Metrics, metrics_site
+from tlsproxy.ops.metrics import Metrics
+from tlsproxy.ops.status.model import (
+    ProcessStatus,
+    ReloadProblem,
+    ReloadStatus,
+    ServiceState,
+    ServiceStatus,
+)
+from tlsproxy.ops.status.sites import metrics_site, status_site
+from tlsproxy.service.activation import activated_sockets
+from tlsproxy.service.changes import why_not_by_reload
+from tlsproxy.service.control import ControlFactory
+from tlsproxy.service.control_client import Predecessor
+from tlsproxy.service.ending import CUT, ExitStatus, SignalHandlers
 from tlsproxy.service.notify import notify as tell_manager
-from tlsproxy.service.reload import Reloader, ReloadResult
+from tlsproxy.service.notify import watchdog_interval
+from tlsproxy.service.own_ports import CONTROL, OwnChange, OwnPorts
+from tlsproxy.service.reload import CERTIFICATE, SIGHUP, Reloader, ReloadResult
+from tlsproxy.service.socket_set import HandedOver, SocketSet, from_systemd
+from tlsproxy.service.watch import FileWatch, watched_files
 from tlsproxy.tls.library import library_version
+
+FAILED = 1
+"""Exit status of a start that failed once the reactor ran."""
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -35,8 +75,21 @@ class Switched:
     configuration: Configuration
     warnings: tuple[Problem, ...]
     """What about it may not do what its author thinks."""
-    listening: tuple[str, ...]
-    """Addresses listened on, in the order of the configuration, with real port numbers."""
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What the service finds where it runs."""
+
+    owner: tuple[int, int] | None = None
+    """User and group that privileges will be given up for; None where they aren't."""
+    take_over: bool = False
+    """Whether to take the place of the process that listens on the control socket."""
+    exit_status: ExitStatus = field(factory=ExitStatus)
+    read_since: float = field(factory=time.time)
+    """When reading the configuration and its files began, in seconds since the epoch."""
+    handle_signals: bool = False
+    """Whether the process is this service's own."""
 
 
 class TlsproxyService(Service):
@@ -44,33 +97,60 @@ class TlsproxyService(Service):
 
     :ivar configuration: The one in force.
     :ivar generation: 1 since the start, one more with each reload that was carried out.
-    :ivar listening: Addresses listened on, in the order of the configuration, with real port numbers; once started.
     :ivar last_reload: What came of the last one; None before the first.
-    :ivar sessions_cut: Sessions that the stop cut; once it is over.
+    :ivar exit_status: What the process is to exit with.
     """
 
-    def __init__(self, configuration: Configuration, *, reactor: Any, log_observer: Any = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        reactor: Any,
+        log_observer: Any = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self.configuration = configuration
         self.generation = 1
-        self.listening: tuple[str, ...] = ()
         self.last_reload: ReloadResult | None = None
-        self.sessions_cut = 0
+        self._surroundings = surroundings or Surroundings()
+        self.exit_status = self._surroundings.exit_status
+        # A daemon works in another directory than it was started in.
+        self._path = os.path.abspath(configuration.source)  # noqa: PTH100 - Path.absolute() keeps ".."
         self._reactor = reactor
         self._log_observer = log_observer
         self._metrics = Metrics()
         if log_observer is not None:
             log_observer.on_loss = self._metrics.log_line_lost
         self._log = publish_notes()
+        self._sockets = SocketSet()
         self._reloader = Reloader(self._reload)
+        self._reloads = {True: 0, False: 0}
+        self._own = OwnPorts(
+            reactor,
+            {
+                "metrics_listen": lambda: metrics_site(self),
+                "status_listen": lambda: status_site(self),
+                CONTROL: lambda: ControlFactory(self, clock=reactor, notify=self._take_note),
+            },
+            self._surroundings.owner,
+        )
+        self._own_change: OwnChange | None = None
+        self._watch = FileWatch(reactor, self._in_thread, lambda: self.reload(CERTIFICATE))
+        self._watchdog: IDelayedCall | None = None
+        self._predecessor: Predecessor | None = None
+        self._started = time.time()
         self._opened = False
-        self._stopping = False
-        self._ports: list[Any] = []
+        self._state = ServiceState.RUNNING
+        self._handed_over = False
+        self._drain_trigger = ""
 
     # What a subclass does
 
     @abstractmethod
     def _open(self) -> None:
-        """Open every socket of ``self.configuration``, while ports below 1024 may still be had and every file read.
+        """Open every socket of ``self.configuration`` in ``self._sockets``, while ports below 1024 may still be had.
+
+        What systemd or another process handed over is in there already.
 
         :raises TlsproxyError: One can't be opened; none is left open.
         """
@@ -87,7 +167,7 @@ class TlsproxyService(Service):
         """Read the configuration file (``self.path``) again, prepare all that serving it needs, then switch to it.
 
         New sessions get it, running ones go on as they began. Before anything is switched, :meth:`_admit` is called with
-        the configuration. Never called while another is under way, nor before the start, nor once the stop began.
+        the configuration. Never called while another is under way, nor before the start.
 
         :returns: Fires after the switch. On failure (:class:`~tlsproxy.errors.ConfigurationError` or another
             :class:`~tlsproxy.errors.TlsproxyError`) everything is as it was.
@@ -97,6 +177,8 @@ class TlsproxyService(Service):
     def _drain(self) -> Deferred[int]:
         """Accept no more, let sessions end as soon as nothing is lost by it, cut the rest after ``drain_timeout``.
 
+        ``self._sockets`` is closed already.
+
         :returns: Fires when nothing is left, with the number of sessions cut.
         """
 
@@ -105,7 +187,7 @@ class TlsproxyService(Service):
         """Cut what still runs at once, while :meth:`_drain` waits for it."""
 
     @abstractmethod
-    def processes(self) -> Deferred[list[Any]]:
+    def processes(self) -> Deferred[list[ProcessStatus]]:
         """The state of each process that serves sessions."""
 
     # What a subclass may use
@@ -113,18 +195,33 @@ class TlsproxyService(Service):
     @property
     def path(self) -> str:
         """The configuration file."""
-        return self.configuration.source
+        return self._path
 
     @property
     def notify(self) -> Notify:
         """Where this process's notes go: to the log and to the metrics."""
         return self._take_note
 
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Addresses listened on, in the order of the configuration, with real port numbers; once opened."""
+        return tuple(dict.fromkeys(each.name for group in self._sockets.sockets for each in group))
+
     def _admit(self, configuration: Configuration) -> None:
         """See whether the running process can change to ``configuration``, and open what that needs of its own.
 
-        :raises TlsproxyError: It can't: an option needs a restart, or a socket can't be opened.
+        :raises TlsproxyError: It can't: an option needs a restart, a socket can't be opened, or the service stops.
         """
+        if self._state is ServiceState.DRAINING:
+            raise _Stopping("the service stops")
+        problems = why_not_by_reload(self.configuration, configuration)
+        if problems:
+            raise ConfigurationError(problems)
+        self._own_change = self._own.prepare(configuration)
+
+    def _in_thread(self, work: Callable[[], T]) -> Deferred[T]:
+        """Do what may take long, in a thread."""
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     def _take_note(self, note: Note) -> None:
         self._metrics.take(note)
@@ -141,12 +238,27 @@ class TlsproxyService(Service):
     def privilegedStartService(self) -> None:
         """Open the sockets, while ports below 1024 may still be had.
 
-        :raises TlsproxyError: One can't be opened.
+        :raises TlsproxyError: One can't be opened, or there is no process to take over from.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        if not self._opened:
-            self._open()
-            self._opened = True
+        if self._opened:
+            return
+        self._opened = True
+        handed_over = from_systemd(activated_sockets())
+        if self._surroundings.take_over:
+            self._predecessor = Predecessor.ask(self.configuration.control_socket)
+            handed_over += self._predecessor.handed_over
+        self._sockets.take([each for each in handed_over if "=" not in each.address])
+        self._open()
+        try:
+            self._own_change = self._own.prepare(
+                self.configuration, handed_over=handed_over, take_over=self._surroundings.take_over
+            )
+        except TlsproxyError:
+            self._sockets.close(keep_paths=self._surroundings.take_over)
+            raise
+        if self._surroundings.handle_signals:
+            self._take_signals()
 
     def startService(self) -> None:
         """Accept connections."""
@@ -157,66 +269,143 @@ class TlsproxyService(Service):
                 version=__version__, tls_library=library_version(), config=self.configuration.source
             )
         )
-        self._begin().addCallbacks(self._began, self._failed_to_begin)
+        maybeDeferred(self._begin).addCallbacks(self._began, self._failed_to_begin)
 
     def _began(self, switched: Switched) -> None:
         self._adopt(switched)
-        self._serve_metrics()
+        self._watch.files_read(watched_files(self.configuration), self._surroundings.read_since)
         self._tell_ready()
+        if self._predecessor is not None:
+            predecessor, self._predecessor = self._predecessor, None
+            self._in_thread(predecessor.drain).addErrback(_ignore)
+        self._feed_watchdog()
+        self._reloader.start()
 
     def _failed_to_begin(self, failure: Failure) -> None:
-        _log.failure("can't start", failure)
-        self._reactor.stop()
+        for problem in _problems(failure):
+            self._take_note(ConfigurationRefused(path=problem.path, message=problem.message))
+        self.exit_status.value = FAILED
+        # Not before it runs: it may be called out of startService.
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def _adopt(self, switched: Switched) -> None:
         self.configuration = switched.configuration
-        self.listening = switched.listening
+        if self._own_change is not None:
+            self._own.commit(self._own_change)
+            self._own_change = None
         for problem in switched.warnings:
             self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
 
     def _tell_ready(self) -> None:
         tell_manager(ready=True, status=f"listening on {', '.join(self.listening)}")
 
-    def _serve_metrics(self) -> None:
-        address = self.configuration.metrics_listen
-        if address is not None:
-            site = metrics_site(self._metrics)
-            self._ports.append(self._reactor.listenTCP(address.port, site, interface=address.host))
+    def _feed_watchdog(self) -> None:
+        interval = watchdog_interval()
+        if interval is not None:
+            tell_manager(watchdog=True)
+            self._watchdog = self._reactor.callLater(interval, self._feed_watchdog)
 
     # Reload
 
     def reload(self, trigger: str) -> Deferred[ReloadResult]:
         """Read the configuration again and change to it, after any reload that runs.
 
-        :param trigger: Who asks, for the log: :data:`~tlsproxy.service.reload.SIGNAL` and its like.
+        :param trigger: Who asks, for the log: :data:`~tlsproxy.service.reload.SIGHUP` and its like.
         :returns: Fires with the result, also where it was refused.
         """
         return self._reloader.request(trigger)
 
     def _reload(self, trigger: str) -> Deferred[ReloadResult]:
-        began, when = self._reactor.seconds(), datetime.now(UTC)
+        result = ReloadResult(
+            trigger=trigger, when=datetime.now(UTC), duration=0.0, problems=(), generation=self.generation
+        )
+        began = self._reactor.seconds()
 
-        def result(problems: tuple[Problem, ...]) -> ReloadResult:
-            self.last_reload = ReloadResult(
-                trigger=trigger,
-                when=when,
-                duration=self._reactor.seconds() - began,
-                problems=problems,
-                generation=self.generation,
+        def finished(problems: tuple[Problem, ...]) -> ReloadResult:
+            duration = self._reactor.seconds() - began
+            return self._finished(
+                evolve(result, duration=duration, problems=problems, generation=self.generation)
             )
-            self._tell_ready()
-            return self.last_reload
 
         def switched(switched: Switched) -> ReloadResult:
             self.generation += 1
             self._adopt(switched)
-            return result(())
+            return finished(())
 
-        tell_manager(reloading=True)
-        deferred = maybeDeferred(self._switch)
-        return deferred.addCallbacks(switched, lambda failure: result(_problems(failure)))
+        def refused(failure: Failure) -> ReloadResult:
+            if self._own_change is not None:
+                self._own_change.abandon()
+                self._own_change = None
+            return finished(_problems(failure))
+
+        if self._state is not ServiceState.DRAINING:
+            self._state = ServiceState.RELOADING
+            tell_manager(reloading=True)
+        # What goes wrong behind the switch must not leave the service without reloads.
+        return maybeDeferred(self._switch).addCallback(switched).addErrback(refused)
+
+    def _finished(self, result: ReloadResult) -> ReloadResult:
+        self._watch.files_read(watched_files(self.configuration), result.when.timestamp())
+        self.last_reload = result
+        self._reloads[result.ok] += 1
+        if result.ok:
+            self._take_note(
+                Reloaded(trigger=result.trigger, duration=result.duration, generation=result.generation)
+            )
+        else:
+            self._take_note(ReloadRefused(trigger=result.trigger, problems=len(result.problems)))
+        for problem in result.problems:
+            self._take_note(ConfigurationRefused(path=problem.path, message=problem.message))
+        if self._state is ServiceState.RELOADING:
+            self._state = ServiceState.RUNNING
+            self._tell_ready()
+        return result
+
+    # Status, and what another process asks
+
+    def service(self) -> ServiceStatus:
+        """See :class:`~tlsproxy.ops.status.model.StatusSource`."""
+        return ServiceStatus(
+            version=__version__,
+            tls_library=library_version(),
+            config=self.configuration.source,
+            started=self._started,
+            state=self._state,
+            generation=self.generation,
+            last_reload=_told(self.last_reload),
+            reloads=self._reloads[True],
+            reloads_failed=self._reloads[False],
+        )
+
+    def hand_over(self, pid: int) -> list[HandedOver]:
+        """The listening sockets, for the process ``pid``. Both accept on them until :meth:`drain_for_successor`."""
+        sockets = [*self._sockets.hand_over(), *self._own.hand_over()]
+        self._take_note(SocketsHandedOver(sockets=len(sockets), pid=pid))
+        return sockets
+
+    def drain_for_successor(self) -> None:
+        """Stop: the process that the sockets were handed over to serves who comes from here on."""
+        self._handed_over = True
+        self._stop_for("command")
 
     # Stop
+
+    def _take_signals(self) -> None:
+        hangup = SignalHandlers(self._reactor, {signal.SIGHUP: lambda: _forget(self.reload(SIGHUP))})
+        hangup.install()
+        stops = {
+            signal.SIGTERM: lambda: self._stop_for("SIGTERM"),
+            signal.SIGINT: lambda: self._stop_for("SIGINT"),
+        }
+        self._reactor.callWhenRunning(SignalHandlers(self._reactor, stops).install)
+
+    def _stop_for(self, trigger: str) -> None:
+        """The first time: drain, then stop. The second time: don't wait any longer."""
+        if self._state is ServiceState.DRAINING:
+            self._cut()
+        elif not self._drain_trigger:
+            self._drain_trigger = trigger
+            self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, and wait for the sessions to end.
@@ -226,14 +415,27 @@ class TlsproxyService(Service):
         :returns: Fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
-        self._stopping = True
+        self._state = ServiceState.DRAINING
         tell_manager(stopping=True)
+        if self._drain_trigger:
+            self._take_note(DrainStarted(trigger=self._drain_trigger))
+        self._watch.stop()
+        self._sockets.close(keep_paths=self._handed_over)
+        if self._handed_over:
+            self._own.close()
         return maybeDeferred(self._drain).addCallback(self._drained)
 
-    def _drained(self, sessions_cut: int) -> Deferred[Any] | None:
-        self.sessions_cut = sessions_cut
+    def _drained(self, sessions_cut: int) -> Deferred[Any]:
+        if sessions_cut:
+            self.exit_status.value = CUT
         self._take_note(ServiceStopped(sessions_cut=sessions_cut))
-        return DeferredList([port.stopListening() for port in self._ports])
+        if self._watchdog is not None and self._watchdog.active():
+            self._watchdog.cancel()
+        return self._own.close()
+
+
+class _Stopping(TlsproxyError):
+    """Too late for a reload."""
 
 
 def _problems(failure: Failure) -> tuple[Problem, ...]:
@@ -241,5 +443,25 @@ def _problems(failure: Failure) -> tuple[Problem, ...]:
     if isinstance(failure.value, ConfigurationError):
         return failure.value.problems
     if not isinstance(failure.value, TlsproxyError):
-        _log.failure("unexpected error in a reload", failure)
+        _log.failure("unexpected error", failure)
     return (Problem("", str(failure.value) or type(failure.value).__name__),)
+
+
+def _told(result: ReloadResult | None) -> ReloadStatus | None:
+    if result is None:
+        return None
+    return ReloadStatus(
+        when=result.when.timestamp(),
+        trigger=result.trigger,
+        ok=result.ok,
+        problems=tuple(ReloadProblem(problem.path, problem.message) for problem in result.problems),
+    )
+
+
+def _forget(_result: Deferred[ReloadResult]) -> None:
+    """Who sends a signal is told by the log alone."""
+
+
+def _ignore(failure: Failure) -> None:
+    """The predecessor ended before it answered, as it was asked to."""
+    _log.info("the process before this one: {error}", error=failure.getErrorMessage())

@@ -1,11 +1,13 @@
 """``twistd tlsproxy``: the command line of the plugin, and the service it makes."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from twisted.python import usage
 
 from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import twistd_observer
+from tlsproxy.service.base import Surroundings
 from tlsproxy.service.prepare import prepare
 from tlsproxy.service.service import ProxyService
 
@@ -14,7 +16,7 @@ class TwistdService(ProxyService):
     """The service as twistd's child: a socket that can't be had ends the start with a message, not with a traceback."""
 
     def privilegedStartService(self) -> None:
-        """See :class:`~tlsproxy.service.service.ProxyService`.
+        """See :class:`~tlsproxy.service.base.TlsproxyService`.
 
         :raises SystemExit: A socket can't be opened, or wasn't handed over.
         """
@@ -32,6 +34,13 @@ class Options(usage.Options):
     optParameters: ClassVar[list[list[Any]]] = [
         ["config", "c", "/etc/tlsproxy/tlsproxy.toml", "Configuration file (TOML)."],
     ]
+    optFlags: ClassVar[list[list[Any]]] = [
+        [
+            "take-over",
+            None,
+            "Take the place of the service at the control_socket, which drains then. Each needs its own --pidfile.",
+        ],
+    ]
 
 
 def makeService(options: Options) -> TwistdService:
@@ -42,11 +51,24 @@ def makeService(options: Options) -> TwistdService:
     # Imported late: importing a reactor installs it, and twistd's --reactor has to come first.
     from twisted.internet import reactor
 
+    parent: Mapping[str, Any] = options.parent or {}
+    surroundings = Surroundings(
+        owner=_owner(parent), take_over=bool(options["take-over"]), handle_signals="nodaemon" in parent
+    )
     try:
         prepared = prepare(options["config"])
     except ConfigurationError as error:
         lines = [f"error: {problem}" for problem in error.problems]
         raise SystemExit("\n".join(["tlsproxy: the configuration can't be used", *lines])) from None
-    log_format = prepared.configuration.log_format
-    observer = twistd_observer(log_format, options.parent or {})
-    return TwistdService(prepared, reactor=reactor, log_observer=observer)
+    if surroundings.handle_signals:
+        surroundings.exit_status.register()
+    observer = twistd_observer(prepared.configuration.log_format, parent)
+    return TwistdService(prepared, reactor=reactor, log_observer=observer, surroundings=surroundings)
+
+
+def _owner(parent: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Who the process will be (``--uid``, ``--gid``); -1 for what stays as it is, as chown(2) has it."""
+    uid, gid = parent.get("uid"), parent.get("gid")
+    if uid is None and gid is None:
+        return None
+    return (-1 if uid is None else uid, -1 if gid is None else gid)

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 
 from tlsproxy.errors import Problem
 
-SIGNAL: Final = "signal"
-"""Trigger of a reload: SIGHUP."""
+SIGHUP: Final = "SIGHUP"
+"""Trigger of a reload: the signal."""
 
-CONTROL: Final = "control"
+COMMAND: Final = "command"
 """Trigger of a reload: ``tlsproxy reload``, through the control socket."""
 
 CERTIFICATE: Final = "certificate"
@@ -49,15 +49,17 @@ class Reloader:
 
     _run: Callable[[str], Deferred[ReloadResult]]
     """Carries one out. Its failures are results, too: it doesn't fail itself."""
-    _running: bool = field(default=False, init=False)
+    _running: bool = field(default=True, init=False)
+    """As long as the service starts, too."""
     _waiting: list[Deferred[ReloadResult]] = field(factory=list, init=False)
     _trigger: str = field(default="", init=False)
     """Of the first that waits."""
 
-    @property
-    def running(self) -> bool:
-        """Whether a reload is under way."""
-        return self._running
+    def start(self) -> None:
+        """Run what was asked for so far, and from here on."""
+        self._running = False
+        if self._waiting:
+            self._begin()
 
     def request(self, trigger: str) -> Deferred[ReloadResult]:
         """Ask for a reload that begins after this call.
