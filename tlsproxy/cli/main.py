@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "tlsproxy.cli.check",
     "eval": "tlsproxy.cli.eval",
     "probe": "tlsproxy.cli.probe",
+    "report": "tlsproxy.cli.report",
     "demo": "tlsproxy.cli.demo",
 }
 """Each command's module, in the order of ``--help``."""
