@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -39,6 +39,7 @@ from tlsproxy.notes import (
 )
 from tlsproxy.ops.logging import attach, publish_notes
 from tlsproxy.ops.metrics import Metrics
+from tlsproxy.ops.report import ReportWriter
 from tlsproxy.ops.status.model import (
     ProcessStatus,
     ReloadProblem,
@@ -99,6 +100,7 @@ class TlsproxyService(Service):
     :ivar generation: 1 since the start, one more with each reload that was carried out.
     :ivar last_reload: What came of the last one; None before the first.
     :ivar exit_status: What the process is to exit with.
+    :ivar report: Whom a stricter policy would refuse.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class TlsproxyService(Service):
         if log_observer is not None:
             log_observer.on_loss = self._metrics.log_line_lost
         self._log = publish_notes()
+        self.report = ReportWriter(configuration.report_database, reactor=reactor, notify=self._take_note)
         self._sockets = SocketSet()
         self._reloader = Reloader(self._reload)
         self._reloads = {True: 0, False: 0}
@@ -225,6 +228,7 @@ class TlsproxyService(Service):
 
     def _take_note(self, note: Note) -> None:
         self._metrics.take(note)
+        self.report.hear(note)
         self._log(note)
 
     # Start
@@ -273,6 +277,7 @@ class TlsproxyService(Service):
 
     def _began(self, switched: Switched) -> None:
         self._adopt(switched)
+        self.report.start()
         self._watch.files_read(watched_files(self.configuration), self._surroundings.read_since)
         self._tell_ready()
         if self._predecessor is not None:
@@ -290,6 +295,7 @@ class TlsproxyService(Service):
 
     def _adopt(self, switched: Switched) -> None:
         self.configuration = switched.configuration
+        self.report.path = switched.configuration.report_database
         if self._own_change is not None:
             self._own.commit(self._own_change)
             self._own_change = None
@@ -431,7 +437,7 @@ class TlsproxyService(Service):
         self._take_note(ServiceStopped(sessions_cut=sessions_cut))
         if self._watchdog is not None and self._watchdog.active():
             self._watchdog.cancel()
-        return self._own.close()
+        return DeferredList([self.report.stop(), self._own.close()])
 
 
 class _Stopping(TlsproxyError):
