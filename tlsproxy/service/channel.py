@@ -136,6 +136,11 @@ def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(fds)
 
 
+def socket_from(fd: int) -> socket.socket:
+    """The end of a channel that came as a descriptor."""
+    return socket.socket(fileno=fd)
+
+
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """The two ends of a channel. Neither passes to programs that are started."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -150,8 +155,13 @@ class BlockingChannel:
         self._arrived: deque[Message] = deque()
 
     def fileno(self) -> int:
-        """For ``selectors``."""
+        """For ``select``."""
         return self._socket.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._socket.fileno() < 0
 
     def send(self, kind: str, *, fds: Sequence[int] = (), **values: Any) -> None:
         """Send a message; the descriptors stay the caller's, too.

@@ -7,12 +7,13 @@ from twisted.python import usage
 
 from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import twistd_observer
-from tlsproxy.service.base import Surroundings
+from tlsproxy.service.base import Surroundings, TlsproxyService
 from tlsproxy.service.prepare import prepare
 from tlsproxy.service.service import ProxyService
+from tlsproxy.service.supervisor import SupervisorService
 
 
-class TwistdService(ProxyService):
+class _ToldPlainly(TlsproxyService):
     """The service as twistd's child: a socket that can't be had ends the start with a message, not with a traceback."""
 
     def privilegedStartService(self) -> None:
@@ -24,6 +25,14 @@ class TwistdService(ProxyService):
             super().privilegedStartService()
         except TlsproxyError as error:
             raise SystemExit(f"tlsproxy: {error}") from None
+
+
+class TwistdService(_ToldPlainly, ProxyService):
+    """One process."""
+
+
+class TwistdSupervisor(_ToldPlainly, SupervisorService):
+    """Several."""
 
 
 class Options(usage.Options):
@@ -43,7 +52,7 @@ class Options(usage.Options):
     ]
 
 
-def makeService(options: Options) -> TwistdService:
+def makeService(options: Options) -> TlsproxyService:
     """Make the service for ``twistd``. Files are read here, before privileges are given up.
 
     :raises SystemExit: The configuration can't be used; every problem is told on standard error.
@@ -62,8 +71,17 @@ def makeService(options: Options) -> TwistdService:
         raise SystemExit("\n".join(["tlsproxy: the configuration can't be used", *lines])) from None
     if surroundings.handle_signals:
         surroundings.exit_status.register()
-    observer = twistd_observer(prepared.configuration.log_format, parent)
-    return TwistdService(prepared, reactor=reactor, log_observer=observer, surroundings=surroundings)
+    configuration = prepared.configuration
+    observer = twistd_observer(configuration.log_format, parent)
+    if configuration.workers.number == 1:
+        return TwistdService(prepared, reactor=reactor, log_observer=observer, surroundings=surroundings)
+    return TwistdSupervisor(
+        configuration,
+        reactor=reactor,
+        log_observer=observer,
+        surroundings=surroundings,
+        workers_reactor=parent.get("reactor"),
+    )
 
 
 def _owner(parent: Mapping[str, Any]) -> tuple[int, int] | None:
