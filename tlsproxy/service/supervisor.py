@@ -247,7 +247,8 @@ class SupervisorService(TlsproxyService):
         self._ledger.seen(status)
 
     def worker_reported(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Store them."""
+        """See to it that they are stored."""
+        self.report.merge(entries)
 
     def worker_gone(self, worker: WorkerHandle) -> None:
         """What it counted isn't taken back."""

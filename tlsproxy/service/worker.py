@@ -7,6 +7,7 @@ the other end of the channel, hears how the worker is, and reads the log lines.
 ==================  =======================================================================================================
 ``> ready``         connections are accepted
 ``> status``        how the worker is, every second, and when asked
+``> report``        sessions that a stricter policy would refuse
 ``> draining``      it accepts no more
 ``> final``         how it was, and how many sessions were cut; it ends
 ``< status``        how is it?
@@ -35,6 +36,7 @@ from tlsproxy.notes import ListenOpened, Note
 from tlsproxy.ops.lines import line_format
 from tlsproxy.ops.logging import LogObserver, publish_notes
 from tlsproxy.ops.metrics import Metrics
+from tlsproxy.ops.report.buffer import ReportBuffer
 from tlsproxy.ops.status.model import process_to_values
 from tlsproxy.service.channel import ChannelError, Message, ReactorChannel
 from tlsproxy.service.log_pipe import PipeSink
@@ -109,6 +111,7 @@ class Worker:
         self._reactor = reactor
         self._stand = Stand.SERVING
         self._metrics = Metrics()
+        self._report = ReportBuffer()
         self._sink = PipeSink(assignment.log, reactor)
         configuration = assignment.prepared.configuration
         log_format = line_format(configuration.log_format, with_time=assignment.timed)
@@ -132,7 +135,7 @@ class Worker:
             for each in sockets:
                 each.close()
         self._channel.send("ready")
-        self._report()
+        self._tell_regularly()
 
     def retire(self) -> None:
         """Accept no more, end when the sessions have."""
@@ -152,6 +155,7 @@ class Worker:
 
     def _take_note(self, note: Note) -> None:
         self._metrics.take(note)
+        self._report(note)
         if not isinstance(note, ListenOpened):  # the supervisor says it once
             self._publish(note)
 
@@ -166,7 +170,7 @@ class Worker:
             self._finished(0)
 
     def _finished(self, sessions_cut: int) -> None:
-        self._send("final", cut=sessions_cut)
+        self._tell("final", cut=sessions_cut)
         self._end(0)
 
     def _failed(self, failure: Failure) -> None:
@@ -183,13 +187,16 @@ class Worker:
 
     # The supervisor
 
-    def _report(self) -> None:
+    def _tell_regularly(self) -> None:
         began = self._reactor.seconds()
-        self._send("status")
+        self._tell("status")
         took = self._reactor.seconds() - began
-        self._reactor.callLater(max(STATUS_INTERVAL, STATUS_SHARE * took), self._report)
+        self._reactor.callLater(max(STATUS_INTERVAL, STATUS_SHARE * took), self._tell_regularly)
 
-    def _send(self, kind: str, **values: Any) -> None:
+    def _tell(self, kind: str, **values: Any) -> None:
+        entries = self._report.take()
+        if entries:
+            self._channel.send("report", entries=entries)
         assignment = self._assignment
         status = process_status(
             self._serving, self._metrics, worker=assignment.worker, generation=assignment.generation
@@ -208,7 +215,7 @@ class Worker:
         self.drain()
 
     _ORDERS: ClassVar[Mapping[str, Callable[["Worker"], None]]] = {
-        "status": lambda worker: worker._send("status"),  # noqa: SLF001 - its own
+        "status": lambda worker: worker._tell("status"),  # noqa: SLF001 - its own
         "retire": retire,
         "drain": drain,
         "cut": lambda worker: worker._serving.cut(),  # noqa: SLF001
