@@ -15,8 +15,10 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.server import Site
 
-from tests.ops.status.samples import LISTEN, SERVICE, Source
-from tlsproxy.ops.status.model import ProcessStatus, ServiceState, service_from_values
+from tests.ops.status.samples import LISTEN, NOW, SERVICE, Source
+from tests.ops.status.test_sections import CLIENT, SUMMARY
+from tlsproxy.ops.status.model import ProcessStatus, ServiceState, ShadowReport, service_from_values
+from tlsproxy.ops.status.page import POLICY, render
 from tlsproxy.ops.status.sites import metrics_site, status_site
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 9466)
@@ -51,7 +53,12 @@ def get(site: Site, path: str, *fields: str, **options: Any) -> Answer:
     return Connection(site).send(f"GET {path}", *fields, **options).answer()
 
 
-SITES = [(metrics_site, "/metrics"), (status_site, "/status.json"), (status_site, "/healthz")]
+SITES = [
+    (metrics_site, "/metrics"),
+    (status_site, "/"),
+    (status_site, "/status.json"),
+    (status_site, "/healthz"),
+]
 
 each_site = pytest.mark.parametrize(("site", "path"), SITES, ids=[path for _, path in SITES])
 
@@ -79,6 +86,20 @@ def test_the_status_is_json() -> None:
     status, fields, body = get(status_site(Source()), "/status.json")
     assert (status, fields["content-type"]) == (200, "application/json")
     assert service_from_values(json.loads(body)) == SERVICE
+
+
+def test_the_page_is_html_with_a_policy_of_its_own() -> None:
+    status, fields, body = get(status_site(Source(), clock=lambda: NOW), "/")
+    assert (status, fields["content-type"]) == (200, "text/html; charset=utf-8")
+    assert fields["content-security-policy"] == POLICY.lower()
+    assert body == render(SERVICE, NOW)
+
+
+def test_the_shadow_report_is_on_the_page_and_in_the_json() -> None:
+    shadow = ShadowReport(clients=[CLIENT], summary=[SUMMARY])
+    site = status_site(Source(), report=lambda: shadow, clock=lambda: NOW)
+    assert get(site, "/")[2] == render(SERVICE, NOW, shadow)
+    assert json.loads(get(site, "/status.json")[2])["report"] == {"clients": [CLIENT], "summary": [SUMMARY]}
 
 
 def test_whoever_is_alive_says_so_without_asking_anybody() -> None:

@@ -4,7 +4,7 @@ Times are seconds since the epoch. Texts may hold anything, a certificate's name
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -178,6 +178,16 @@ class ServiceStatus:
     """The figures of the supervisor itself, and those kept of processes that ended
     (:class:`~tlsproxy.ops.merge.Ledger`). Empty where one process is all there is."""
     processes: tuple[ProcessStatus, ...] = ()
+
+
+@frozen(kw_only=True)
+class ShadowReport:
+    """Whom a stricter ``tls_protocols`` would refuse: rows of :mod:`tlsproxy.ops.report`, as JSON's types."""
+
+    clients: Sequence[Mapping[str, Any]] = ()
+    """Those with most sessions first."""
+    summary: Sequence[Mapping[str, Any]] = ()
+    """For each listen and candidate."""
 
 
 class StatusSource(Protocol):

@@ -8,6 +8,7 @@ when a session succeeds: without sessions it never would.
 """
 
 from tlsproxy.ops.status.model import ServiceState, ServiceStatus
+from tlsproxy.ops.status.overview import newest
 
 _GONE = "down"
 
@@ -20,8 +21,7 @@ def why_not_ready(status: ServiceStatus, backend: str | None = None) -> str | No
     """
     if status.state is ServiceState.DRAINING:
         return "draining"
-    newest = max((each.generation for each in status.processes), default=0)
-    serving = [each for each in status.processes if each.generation == newest]
+    serving = newest(status)
     if not any(each.listens for each in serving):
         return "nothing listens"
     alive: dict[str, bool] = {}

@@ -6,6 +6,7 @@ machine itself.
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import Final
@@ -21,7 +22,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tlsproxy.ops.merge import FamilyCollector, merged_families
-from tlsproxy.ops.status.model import ServiceStatus, StatusSource, service_to_values
+from tlsproxy.ops.status.model import ServiceStatus, ShadowReport, StatusSource, service_to_values
+from tlsproxy.ops.status.page import POLICY, render
 from tlsproxy.ops.status.readiness import why_not_ready
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -54,12 +56,35 @@ def metrics_site(source: StatusSource) -> Site:
     return _Site(_Pages({b"/metrics": metrics}))
 
 
-def status_site(source: StatusSource) -> Site:
-    """A web site with the status of a service, and with answers for whoever watches over it."""
+def _no_report() -> ShadowReport | None:
+    return None
+
+
+def status_site(
+    source: StatusSource,
+    *,
+    report: Callable[[], ShadowReport | None] = _no_report,
+    clock: Callable[[], float] = time.time,
+) -> Site:
+    """A web site with the status of a service, and with answers for whoever watches over it.
+
+    :param report: Gives the shadow report that is at hand.
+    :param clock: Seconds since the epoch.
+    """
+
+    async def page(request: Request) -> bytes:
+        status = await whole_status(source)
+        request.setHeader("content-type", "text/html; charset=utf-8")
+        request.setHeader("content-security-policy", POLICY)
+        return render(status, clock(), report()).encode()
 
     async def status(request: Request) -> bytes:
+        values = service_to_values(await whole_status(source))
+        shadow = report()
+        if shadow is not None:
+            values["report"] = {"clients": list(shadow.clients), "summary": list(shadow.summary)}
         request.setHeader("content-type", "application/json")
-        return json.dumps(service_to_values(await whole_status(source)), indent=1).encode() + b"\n"
+        return json.dumps(values, indent=1).encode() + b"\n"
 
     async def alive(_request: Request) -> bytes:
         return b"ok\n"
@@ -69,7 +94,7 @@ def status_site(source: StatusSource) -> Site:
         why = why_not_ready(await whole_status(source), None if backend is None else _readable(backend))
         return b"ok\n" if why is None else _refusal(request, SERVICE_UNAVAILABLE, f"503: {why}\n".encode())
 
-    return _Site(_Pages({b"/status.json": status, b"/healthz": alive, b"/readyz": ready}))
+    return _Site(_Pages({b"/": page, b"/status.json": status, b"/healthz": alive, b"/readyz": ready}))
 
 
 def _readable(value: bytes) -> str:
