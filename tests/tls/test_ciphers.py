@@ -3,7 +3,13 @@
 import pytest
 from OpenSSL import SSL
 
-from tlsproxy.tls.ciphers import TLS13_SUITES, cipher_list_warnings, effective_cipher_list, set_ciphers
+from tlsproxy.tls.ciphers import (
+    TLS13_SUITES,
+    cipher_list_warnings,
+    effective_cipher_list,
+    is_usable,
+    set_ciphers,
+)
 
 DEFAULT_SUITES = "TLS_AES_128_GCM_SHA256"
 
@@ -99,3 +105,13 @@ def test_suites_without_authentication_or_encryption_are_warned_of(text: str, su
     [warning] = cipher_list_warnings(text, apply(text)[1])
     assert suite in warning
     assert "add !aNULL:!eNULL" in warning
+
+
+@pytest.mark.parametrize("text", ["HIGH:!aNULL", "ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256"])
+def test_a_list_with_a_suite_of_the_library_is_usable(text: str) -> None:
+    assert is_usable(text)
+
+
+@pytest.mark.parametrize("text", ["RC4", "", "nonsense", "TLS_AES_128_GCM_SHA256:TLS_NONSENSE", "häßlich"])
+def test_a_list_without_one_is_not(text: str) -> None:
+    assert not is_usable(text)

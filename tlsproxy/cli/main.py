@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "eval": "tlsproxy.cli.eval",
     "probe": "tlsproxy.cli.probe",
     "report": "tlsproxy.cli.report",
+    "import": "tlsproxy.cli.importing",
     "demo": "tlsproxy.cli.demo",
 }
 """Each command's module, in the order of ``--help``."""

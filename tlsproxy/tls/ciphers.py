@@ -79,3 +79,11 @@ def _names_a_suite(element: str) -> bool:
     except SSL.Error:
         return False
     return True
+
+
+def is_usable(text: str) -> bool:
+    """Whether OpenSSL finds a suite in a cipher list, or in a list of suites for TLS 1.3."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    if any(name in TLS13_SUITES for name in _SEPARATORS.split(text)):
+        return not [*set_ciphers(context, "DEFAULT", text)]
+    return not [*set_ciphers(context, text, TLS13_SUITES[0])]
