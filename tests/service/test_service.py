@@ -77,11 +77,35 @@ class Connected:
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
+class InlineThreads:
+    """What the reactor has for work in threads: done at once, in this one."""
+
+    def callInThreadWithCallback(
+        self, done: Callable[[bool, Any], None], work: Callable[..., Any], *args: Any
+    ) -> None:
+        try:
+            result = work(*args)
+        except Exception:  # noqa: BLE001 - whatever it is, it is the result
+            done(False, Failure())
+        else:
+            done(True, result)
+
+
+class Reactor(MemoryReactorClock):
+    """One with threads."""
+
+    def getThreadPool(self) -> InlineThreads:
+        return InlineThreads()
+
+    def callFromThread(self, work: Callable[..., Any], *args: Any) -> None:
+        work(*args)
+
+
 class World:
     """A service in memory, and its clock."""
 
     def __init__(self, config: Path) -> None:
-        self.reactor = MemoryReactorClock()  # type: ignore[no-untyped-call]
+        self.reactor = Reactor()  # type: ignore[no-untyped-call]
         self.service = ProxyService(prepare(config), reactor=self.reactor)
         self.service.startService()
         self.notes: list[Note] = []

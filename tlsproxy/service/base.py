@@ -46,6 +46,7 @@ from tlsproxy.ops.status.model import (
     ReloadStatus,
     ServiceState,
     ServiceStatus,
+    ShadowReport,
 )
 from tlsproxy.ops.status.sites import metrics_site, status_site
 from tlsproxy.service.activation import activated_sockets
@@ -132,7 +133,7 @@ class TlsproxyService(Service):
             reactor,
             {
                 "metrics_listen": lambda: metrics_site(self),
-                "status_listen": lambda: status_site(self),
+                "status_listen": lambda: status_site(self, report=self._shadow_report),
                 CONTROL: lambda: ControlFactory(self, clock=reactor, notify=self._take_note),
             },
             self._surroundings.owner,
@@ -383,6 +384,9 @@ class TlsproxyService(Service):
             reloads_failed=self._reloads[False],
         )
 
+    def _shadow_report(self) -> ShadowReport:
+        return ShadowReport(clients=self.report.top, summary=self.report.summary)
+
     def hand_over(self, pid: int) -> list[HandedOver]:
         """The listening sockets, for the process ``pid``. Both accept on them until :meth:`drain_for_successor`."""
         sockets = [*self._sockets.hand_over(), *self._own.hand_over()]
@@ -397,13 +401,17 @@ class TlsproxyService(Service):
     # Stop
 
     def _take_signals(self) -> None:
-        hangup = SignalHandlers(self._reactor, {signal.SIGHUP: lambda: _forget(self.reload(SIGHUP))})
-        hangup.install()
-        stops = {
-            signal.SIGTERM: lambda: self._stop_for("SIGTERM"),
-            signal.SIGINT: lambda: self._stop_for("SIGINT"),
-        }
-        self._reactor.callWhenRunning(SignalHandlers(self._reactor, stops).install)
+        """At once, and again when the reactor, which has handlers of its own, has installed them."""
+        handlers = SignalHandlers(
+            self._reactor,
+            {
+                signal.SIGHUP: lambda: _forget(self.reload(SIGHUP)),
+                signal.SIGTERM: lambda: self._stop_for("SIGTERM"),
+                signal.SIGINT: lambda: self._stop_for("SIGINT"),
+            },
+        )
+        handlers.install()
+        self._reactor.callWhenRunning(handlers.install)
 
     def _stop_for(self, trigger: str) -> None:
         """The first time: drain, then stop. The second time: don't wait any longer."""

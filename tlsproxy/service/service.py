@@ -92,7 +92,7 @@ class ProxyService(TlsproxyService):
         everything = [each.serving for each in self._still_at_work()]
         if self._serving is not None:
             everything.append(self._serving)
-        drained = DeferredList([serving.drain() for serving in everything])
+        drained = DeferredList([serving.drain(queued=not self._handed_over) for serving in everything])
         return drained.addCallback(lambda results: sum(cut for _, cut in results))
 
     def _cut(self) -> None:

@@ -8,13 +8,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.tcp import Port
+from twisted.python.failure import Failure
 
 from tlsproxy.config.rules import offers_tls
 from tlsproxy.net.backend import BackendConnector
 from tlsproxy.net.listener import Listener
 from tlsproxy.net.session import Session
+from tlsproxy.net.sockets import BACKLOG
 from tlsproxy.notes import ListenOpened, Notify
+from tlsproxy.policy.limits import Counts, LocalCounts
 from tlsproxy.service.prepare import Prepared, PreparedListen
 from tlsproxy.service.sockets import ListeningSocket
 from tlsproxy.tls.certificates import Certificate
@@ -31,7 +36,10 @@ class Serving:
     :ivar listeners: What accepts, one for each socket; once started.
     """
 
-    def __init__(self, prepared: Prepared, *, reactor: Any, notify: Notify) -> None:
+    def __init__(
+        self, prepared: Prepared, *, reactor: Any, notify: Notify, counts: Counts | None = None
+    ) -> None:
+        """:param counts: Of what limits count, where others count on them too: another process, or the next configuration."""
         self.prepared = prepared
         self.listeners: list[Listener] = []
         self.connectors = {
@@ -45,6 +53,7 @@ class Serving:
         }
         self._reactor = reactor
         self._notify = notify
+        self._counts = counts if counts is not None else LocalCounts()
         self._ports: list[IListeningPort] = []
         self._emptied: list[Deferred[None]] = []
         """Of those who wait for the last session's end."""
@@ -88,6 +97,7 @@ class Serving:
             connector=self.connectors[prepared.backend.name],
             clock=self._reactor,
             notify=self._notify,
+            counts=self._counts,
             on_empty=self._listener_emptied,
         )
         self.listeners.append(listener)
@@ -110,14 +120,18 @@ class Serving:
             connector.stop()
         return DeferredList([self._accept_no_more(), self._until_empty()]).addCallback(lambda _: None)
 
-    def drain(self) -> Deferred[int]:
+    def drain(self, *, queued: bool = False) -> Deferred[int]:
         """Accept no more, and wait for the sessions to end.
 
         They are asked to end as soon as nothing would be lost by it. Those that still run after ``drain_timeout`` are cut,
         in order; and those that take too long about that are reset.
 
+        :param queued: Accept first who waits in the sockets' queues. When the last process that has a socket closes it,
+            the kernel resets them; this way they are told, each in the words of its protocol.
         :returns: Fires when nothing is left, with the number of sessions that were cut.
         """
+        if queued:
+            self._accept_queued()
         stopped = self._accept_no_more()
         for listener in self.listeners:
             listener.drain()
@@ -136,6 +150,18 @@ class Serving:
     def _accept_no_more(self) -> Deferred[Any]:
         ports, self._ports = self._ports, []
         return DeferredList([stopped for port in ports if (stopped := port.stopListening()) is not None])
+
+    def _accept_queued(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            if not isinstance(port, Port):
+                self._ports.append(port)
+                continue
+            port.stopReading()
+            port.numberAccepts = BACKLOG
+            port.doRead()
+            # At once: stopListening() leaves it open for another turn of the reactor, and who comes meanwhile is reset.
+            port.connectionLost(Failure(ConnectionDone()))
 
     def _until_empty(self) -> Deferred[None]:
         emptied: Deferred[None] = Deferred()
