@@ -2,16 +2,18 @@
 # make test         every test that this machine can run
 # make test-oldest  those that need no other programs, with the oldest libraries that setup.cfg allows
 # make fuzz         each fuzz target for RUNS executions (docs/development.md)
-# make lint         style and types
-# make docs         the parts of docs/ that follow from the code
+# make lint         style, types, and the documents: every reference in them leads somewhere
+# make docs         the parts of docs/ that follow from the code, and the site of them all in docs/_build
 # make clean        back to a fresh checkout
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCUMENTING := $(VENV)/.documenting
 OLDEST := $(VENV)/oldest
 PARALLEL ?= --numprocesses auto --dist worksteal
+SITE = $(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
 RUNS ?= 100000
 TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/targets/[a-z]*.py)))
 
@@ -30,13 +32,15 @@ fuzz: $(INSTALLED)
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	for target in $(TARGETS); do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit; done
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) $(DOCUMENTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(SITE)
 
-docs: $(INSTALLED)
+docs: $(INSTALLED) $(DOCUMENTING)
 	$(BIN)/python docs/generate.py
+	$(SITE)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +49,11 @@ $(INSTALLED): setup.cfg pyproject.toml
 		{ echo '$(PYTHON) can make no virtual environments. On Debian: apt-get install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+# What documents and samples are checked with; samples are by tests, where it is there.
+$(DOCUMENTING): $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[docs,samples]'
 	touch $@
 
 $(OLDEST)/.installed: $(INSTALLED)

@@ -155,7 +155,7 @@ def same_machine(
         client.ip(f"addr add {CLIENT}/24 dev eth0", f"addr add {CLIENT6}/64 dev eth0 nodad")
         machine.ip(f"addr add {MACHINE}/24 dev eth0", f"addr add {MACHINE6}/64 dev eth0 nodad")
         rules = commands(part, request.param)
-        carry_out(machine, rules)
+        carry_out(machine, [*commands(part, "ip"), *rules])
         if request.param == "iptables":  # "the same with ip6tables"
             carry_out(machine, [["ip6tables", *arguments] for _, *arguments in rules])
         smtp = stack.enter_context(
@@ -179,7 +179,7 @@ def test_mail_from_outside_goes_through_the_proxy_to_its_own_machine(
 ) -> None:
     seen = len(same_machine.proxy.notes)
     peer, own = same_machine.arrives_through_the_proxy(address, seen)
-    assert (peer, own) == ("::ffff:127.0.0.77", client)
+    assert (peer, own) == ("::ffff:10.255.255.77", client)
 
 
 def test_programs_on_the_machine_reach_the_server_itself(same_machine: Site) -> None:
