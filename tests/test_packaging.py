@@ -50,7 +50,17 @@ def test_every_package_is_one() -> None:
 
 def test_annotations_are_for_users_too() -> None:
     assert (ROOT / "tlsproxy/py.typed").exists()
-    assert SETUP["options.package_data"]["tlsproxy"].split() == ["py.typed"]
+    assert "py.typed" in SETUP["options.package_data"]["tlsproxy"].split()
+
+
+def test_what_is_no_module_is_installed_with_the_modules() -> None:
+    package = ROOT / "tlsproxy"
+    others = {
+        str(path.relative_to(package))
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert set(SETUP["options.package_data"]["tlsproxy"].split()) == others
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,30 +28,22 @@ class Browser:
     """A browser with one page."""
 
     def __init__(self, directory: Path) -> None:
-        profile = directory / "profile"
-        self._program = Program(
-            [require("chromium", package="chromium"), *QUIET, f"--user-data-dir={profile}", "about:blank"]
-        )
-        try:
-            port = self._program.wait_for_output(r"DevTools listening on ws://[^/]*:(\d+)/", timeout=60)[1]
-            new = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
-            with urllib.request.urlopen(new, timeout=TIMEOUT) as answer:  # noqa: S310 - the browser's own address
-                page = json.load(answer)
-            self._socket = connect(page["webSocketDebuggerUrl"], max_size=None)
-        except BaseException:
-            self._program.stop()
-            raise
+        profile = f"--user-data-dir={directory / 'profile'}"
         self._numbers = itertools.count(1)
         self._events: list[dict[str, Any]] = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        with ExitStack() as stack:
+            program = Program([require("chromium", package="chromium"), *QUIET, profile])
+            stack.callback(program.stop)
+            self._socket = stack.enter_context(connect(_new_page(program), max_size=None))
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._program.stop()
+        self._stack.close()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Carry out a command of the protocol."""
@@ -118,3 +111,12 @@ class Browser:
             for event in self._events
             if event.get("method") == "Network.requestWillBeSent"
         ]
+
+
+def _new_page(program: Program) -> str:
+    """The address under which a page that was made for us is driven."""
+    port = program.wait_for_output(r"DevTools listening on ws://[^/]*:(\d+)/", timeout=60)[1]
+    new = urllib.request.Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")
+    with urllib.request.urlopen(new, timeout=TIMEOUT) as answer:  # noqa: S310 - the browser's own address
+        page: dict[str, str] = json.load(answer)
+    return page["webSocketDebuggerUrl"]
