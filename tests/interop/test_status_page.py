@@ -96,6 +96,8 @@ def proxy(
             proxy.wait_for_port(status, metrics)
             for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
                 talk(proxy, authority, version)
+            address = f"http://127.0.0.1:{status}/status.json"
+            proxy.wait_until(lambda: json.loads(get(address)[1])["report"]["summary"], "no shadow report", 30)
             yield proxy
 
 
