@@ -44,3 +44,23 @@ def test_a_port_has_sixteen_bits(port: int) -> None:
 )
 def test_an_address_reads_as_in_a_url(address: ClientAddress, text: str) -> None:
     assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.3.7.9", "10.3.7.0/24"),
+        ("::ffff:10.3.7.9", "10.3.7.0/24"),
+        ("2001:db8:7:1::9", "2001:db8:7::/48"),
+        (None, "unix"),
+    ],
+)
+def test_an_address_is_in_a_network_of_its_family(address: str | None, network: str) -> None:
+    client = ClientAddress(None if address is None else ip_address(address))
+    assert client.network(ipv4=24, ipv6=48) == network
+
+
+def test_a_network_may_be_one_machine_or_all() -> None:
+    client = ClientAddress(IPv4Address("10.3.7.9"))
+    assert client.network(ipv4=32, ipv6=128) == "10.3.7.9/32"
+    assert client.network(ipv4=0, ipv6=0) == "0.0.0.0/0"
