@@ -30,6 +30,7 @@ from tlsproxy.notes import (
     Reloaded,
     ReloadRefused,
     RenegotiationAttempted,
+    ReportFailed,
     ServiceStarted,
     ServiceStopped,
     SessionEnded,
@@ -192,6 +193,10 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
             {"tlsproxy_front_reports_total{listen=0.0.0.0:465,what=smuggling}": 1},
         ),
         (
+            note(ReportFailed),
+            {"tlsproxy_report_failures_total{}": 1},
+        ),
+        (
             note(LimitHit, limit="max_sessions"),
             {"tlsproxy_limit_hits_total{listen=0.0.0.0:465,limit=max_sessions}": 1},
         ),
@@ -224,6 +229,13 @@ def test_a_server_that_is_back_is_not_down() -> None:
         metrics.take(note(kind, **server))
         values.append(figures(metrics).get(figure, 0))
     assert values == [1, 0]
+
+
+@pytest.mark.parametrize(("refused", "verdict"), [(True, "refused"), (False, "allowed")])
+def test_what_a_candidate_would_do_is_counted_by_version(refused: bool, verdict: str) -> None:
+    found = counted(note(TlsEstablished, version="TLSv1", candidate="TLSv1.3", would_be_refused=refused))
+    series = f"tlsproxy_candidate_sessions_total{{listen=0.0.0.0:465,version=TLSv1,verdict={verdict}}}"
+    assert [(name, value) for name, value in found.items() if "candidate" in name] == [(series, 1)]
 
 
 def test_a_connection_that_was_opened_leaves_how_long_it_took() -> None:
