@@ -20,6 +20,7 @@ from tlsproxy.fronts.events import (
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
+    ClientTooSlow,
     DrainRequested,
     Event,
     IdleTimedOut,
@@ -74,7 +75,11 @@ def test_early_bytes_and_the_end_reach_the_backend_first() -> None:
 
 @pytest.mark.parametrize(
     ("event", "reason"),
-    [(BackendUnavailable("refused"), "backend_unavailable"), (IdleTimedOut(), "idle_timeout")],
+    [
+        (BackendUnavailable("refused"), "backend_unavailable"),
+        (IdleTimedOut(), "idle_timeout"),
+        (ClientTooSlow("min_data_rate"), "min_data_rate"),
+    ],
 )
 def test_the_session_is_closed(event: Event, reason: str) -> None:
     playbook = connecting()

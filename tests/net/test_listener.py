@@ -1,9 +1,11 @@
 """Tests for :mod:`tlsproxy.net.listener`: what serves a connection, by who it comes from."""
 
+from ipaddress import ip_address
 from socket import gethostname
 from typing import Any, cast
 
 import pytest
+from attrs import evolve
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
@@ -13,14 +15,15 @@ from tests.net.world import Connector, Transport
 from tests.support.certificates import Authority
 from tlsproxy.config.parse import parse
 from tlsproxy.config.resolve import Resolver
-from tlsproxy.errors import OptionsError
 from tlsproxy.fronts import KINDS
+from tlsproxy.identity.client import ClientAddress
 from tlsproxy.identity.proxy_header import encode_v1
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.listener import Listener
 from tlsproxy.net.proxy_header import ProxyHeaderReader
 from tlsproxy.net.session import SessionPlan
-from tlsproxy.notes import ConfigurationWarned, Note, ProxyHeaderRefused, SessionEnded, SessionStarted
+from tlsproxy.notes import LimitHit, Note, ProxyHeaderRefused, SessionEnded, SessionStarted
+from tlsproxy.policy.limits import LocalCounts
 from tlsproxy.tls.contexts import ContextStore
 
 CONFIGURATION = """
@@ -49,17 +52,14 @@ def tcp(host: str) -> IAddress:
 
 
 class Contexts(ContextStore):
-    """Counts what it is asked for, and refuses when told to."""
+    """Counts what it is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = 0
-        self.broken = False
 
     def server_context(self, *arguments: Any) -> Any:
         self.asked += 1
-        if self.broken:
-            raise OptionsError((("tls_ciphers", "no cipher matches"), ("tls_key", "doesn't match")))
         return super().server_context(*arguments)
 
 
@@ -71,6 +71,7 @@ class Listening:
         listener = configuration.listeners[0]
         self.clock = Clock()
         self.contexts = Contexts()
+        self.counts = LocalCounts()
         self.notes: list[Note] = []
         self.emptied = 0
         self.listener = Listener(
@@ -82,6 +83,7 @@ class Listening:
             connector=cast("Any", Connector()),
             clock=self.clock,
             notify=self.notes.append,
+            counts=self.counts,
             on_empty=self._on_empty,
         )
 
@@ -154,24 +156,6 @@ class TestPlans:
         leg = cast("Any", listening.listener.buildProtocol(UNIXAddress(None)))
         assert leg.owner._plan.settings.idle_timeout == 600
 
-    def test_settings_that_can_t_be_used_close_the_connection_and_are_told(
-        self, listening: Listening
-    ) -> None:
-        listening.contexts.broken = True
-        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is None
-        assert [
-            (note.path, note.message) for note in listening.notes if isinstance(note, ConfigurationWarned)
-        ] == [
-            ("listen 192.0.2.25:25: tls_ciphers", "no cipher matches"),
-            ("listen 192.0.2.25:25: tls_key", "doesn't match"),
-        ]
-
-    def test_they_are_tried_again_for_the_next_client(self, listening: Listening) -> None:
-        listening.contexts.broken = True
-        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is None
-        listening.contexts.broken = False
-        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is not None
-
 
 class TestTrustedProxies:
     @pytest.mark.parametrize("host", ["203.0.113.9", "::ffff:203.0.113.9"])
@@ -203,8 +187,21 @@ class TestTrustedProxies:
         assert (note.listen, note.sender) == ("192.0.2.25:25", "203.0.113.9:51234")
         assert note.detail == "no PROXY header within 3 s"
 
-    def test_one_whose_client_s_settings_can_t_be_used_is_closed(self, listening: Listening) -> None:
-        listening.contexts.broken = True
+    def test_one_whose_client_is_over_a_limit_is_told_by_the_client_s_address(self, certificate: str) -> None:
+        listening = Listening(certificate + "max_sessions_per_peer = 1\n" + CONFIGURATION)
+        first, second, other = (listening.connect("203.0.113.9") for _ in range(3))
+        first.says(encode_v1(CLIENT4, SERVER4))
+        second.says(encode_v1(CLIENT4, SERVER4))
+        assert second.written.startswith(b"421 4.7.0 ")
+        other.says(encode_v1(ClientAddress(ip_address("192.0.2.99"), 1), SERVER4))
+        assert not other.written.startswith(b"421")
+
+    def test_one_that_is_not_even_told_is_closed(
+        self, certificate: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tlsproxy.net.listener.REFUSALS_LIMIT", 0)
+        listening = Listening(certificate + "max_sessions = 1\n" + CONFIGURATION)
+        listening.connect("198.51.100.1")
         transport = listening.connect("203.0.113.9")
         transport.says(encode_v1(CLIENT4, SERVER4))
         assert transport.state == "aborted"
@@ -236,6 +233,92 @@ class TestSessions:
         listening.listener.doStart()
         listening.listener.doStop()
         assert not listening.listener.noisy
+
+
+class TestLimits:
+    def refused(self, listening: Listening, host: str) -> str | None:
+        """The session's answer to a limit that refuses it; None where it is closed at once."""
+        protocol = listening.listener.buildProtocol(tcp(host))
+        if protocol is None:
+            return None
+        transport = Transport(protocol)
+        transport.protocol.makeConnection(transport)
+        return bytes(transport.written).decode()
+
+    def test_without_any_there_is_nothing_to_count(self, certificate: str) -> None:
+        listening = Listening(certificate + "max_sessions = 0\n" + CONFIGURATION)
+        assert listening.plan("198.51.100.1").limits is None
+        listening.connect("198.51.100.1")
+        assert listening.counts == LocalCounts()
+
+    def test_a_client_over_one_is_told_counted_and_noted(self, certificate: str) -> None:
+        listening = Listening(certificate + "max_sessions = 1\n" + CONFIGURATION)
+        running, refused = listening.connect("198.51.100.1"), listening.connect("198.51.100.2")
+        assert refused.written.startswith(b"421 4.7.0 ")
+        assert refused.state == "finished"
+        (note,) = [note for note in listening.notes if isinstance(note, LimitHit)]
+        session = cast("Any", refused.protocol).owner.identifier
+        assert note == LimitHit(
+            client="198.51.100.2:51234",
+            listen="192.0.2.25:25",
+            session=session,
+            limit="max_sessions",
+            detail="1, set by max_sessions",
+        )
+        refused.is_lost()
+        running.is_lost()
+        assert listening.counts == LocalCounts()
+        assert {note.reason for note in listening.notes if isinstance(note, SessionEnded)} == {
+            "max_sessions",
+            "client_lost",
+        }
+
+    def test_a_place_that_is_given_back_can_be_taken(self, certificate: str) -> None:
+        listening = Listening(certificate + "max_sessions = 1\n" + CONFIGURATION)
+        for _ in range(3):
+            transport = listening.connect("198.51.100.1")
+            assert not transport.written.startswith(b"421")
+            transport.is_lost()
+
+    def test_each_scope_has_its_own_places_even_where_their_settings_are_equal(
+        self, certificate: str
+    ) -> None:
+        text = CONFIGURATION.replace("idle_timeout = 9", "idle_timeout = 7\nmax_sessions = 1")
+        listening = Listening(
+            certificate + text.replace("idle_timeout = 7\n[[", "idle_timeout = 7\nmax_sessions = 1\n[[")
+        )
+        answers = [listening.connect(host).written[:3] for host in ("10.1.2.3", "192.0.2.7", "10.1.2.4")]
+        assert answers == [b"", b"", b"421"]
+        assert len({id(plan.settings) for plan in listening.listener._plans.values()}) == 1
+
+    def test_counts_are_shared_with_who_else_has_them(self, certificate: str) -> None:
+        one, other = (Listening(certificate + "max_sessions = 1\n" + CONFIGURATION) for _ in range(2))
+        other.listener._host = evolve(other.listener._host, counts=one.counts)
+        one.connect("198.51.100.1")
+        assert other.connect("198.51.100.2").written.startswith(b"421")
+
+    def test_only_so_many_are_told_at_a_time(self, certificate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tlsproxy.net.listener.REFUSALS_LIMIT", 1)
+        listening = Listening(certificate + "max_sessions = 1\n" + CONFIGURATION)
+        listening.connect("198.51.100.1")
+        told = listening.connect("198.51.100.2")
+        assert self.refused(listening, "198.51.100.3") is None
+        assert [note.session for note in listening.notes if isinstance(note, LimitHit)][1] is None
+        told.is_lost()
+        assert listening.connect("198.51.100.3").written.startswith(b"421")
+
+    def test_a_protocol_without_words_for_it_closes(self, certificate: str) -> None:
+        listening = Listening(certificate + "session_rate_per_peer = 1\n" + CONFIGURATION)
+        listening.listener._host = evolve(listening.listener._host, kind=KINDS["stream"])
+        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is not None
+        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is None
+        listening.clock.advance(121)
+        assert listening.listener.buildProtocol(tcp("198.51.100.1")) is not None
+
+    def test_the_default_bounds_sessions_without_being_set(self, listening: Listening) -> None:
+        limits = listening.plan("198.51.100.1").limits
+        assert limits is not None
+        assert [limit.detail for limit in limits.places] == ["10000 by default"]
 
 
 def test_a_configuration_without_trusted_proxies_asks_nobody_for_a_header(certificate: str) -> None:

@@ -13,7 +13,6 @@ from tlsproxy.fronts.commands import (
     ConnectBackend,
     DisconnectBackend,
     FinishBackend,
-    FinishClient,
     LogRequest,
     PauseClient,
     ReleaseBackend,
@@ -123,12 +122,6 @@ class TestClient:
     def test_it_gets_what_is_sent_in_order(self) -> None:
         world = opened(SendToClient(b"220 "), SendToClient(b"hello\r\n"))
         assert world.client.written == b"220 hello\r\n"
-
-    def test_it_can_be_sent_no_more_and_still_be_read(self) -> None:
-        world = opened(SendToClient(b"bye"), FinishClient())
-        assert world.client.state == "finished"
-        world.client.says(b"more")
-        assert world.told(ClientDataReceived) == [ClientDataReceived(b"more")]
 
     def test_it_is_not_read_while_the_front_holds_enough(self) -> None:
         world = opened()

@@ -25,6 +25,7 @@ from tlsproxy.net.backend import BackendConnection, BackendConnector, BackendUse
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.session import Session, SessionHost, SessionPlan
 from tlsproxy.notes import Note
+from tlsproxy.policy.pace import Due
 from tlsproxy.tls.contexts import ServerContext
 
 CLIENT = ClientAddress(ip_address("192.0.2.7"), 51234)
@@ -77,6 +78,8 @@ class ScriptedFront:
 
     def __init__(self) -> None:
         self.client_name: bytes | None = None
+        self.due = Due.NOTHING
+        self.step = 0
         self.told: list[Event] = []
         self._answers: dict[type[Event], deque[Sequence[Command] | Exception]] = {}
 

@@ -68,15 +68,13 @@ class TestWhatIsInForce:
     def test_each_option_makes_one(self, option: str) -> None:
         assert SessionLimits.of(Options(**{option: 1}), lambda _: "global") is not None
 
-    def test_a_counter_is_named_by_the_option_and_the_scope_that_sets_it(self) -> None:
+    def test_a_counter_is_named_by_the_option_and_where_it_is_set(self) -> None:
         made = SessionLimits.of(
-            Options(max_sessions=5, session_rate_per_peer=6), lambda option: f"scope of {option}"
+            Options(max_sessions=5, session_rate_per_peer=6), lambda option: f"pathway.{option}"
         )
         assert made is not None
-        assert made.places == (Limit("max_sessions", 5, "max_sessions scope of max_sessions"),)
-        assert made.session_rate == Limit(
-            "session_rate_per_peer", 6, "session_rate_per_peer scope of session_rate_per_peer"
-        )
+        assert [limit.counter for limit in made.places] == ["max_sessions pathway.max_sessions"]
+        assert made.session_rate == Limit("session_rate_per_peer", 6, "pathway.session_rate_per_peer")
 
 
 class TestSessions:

@@ -13,7 +13,9 @@ from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import Event
 from tlsproxy.fronts.http import HttpFront
 from tlsproxy.fronts.options import FrontOptions, IdentityMode
+from tlsproxy.fronts.refusal import HttpRefusal, SmtpRefusal
 from tlsproxy.fronts.stream import StreamFront
+from tlsproxy.policy.pace import Due
 
 
 class Front(Protocol):
@@ -22,6 +24,14 @@ class Front(Protocol):
     @property
     def client_name(self) -> bytes | None:
         """The name that the client last gave for itself; None before it did, and in protocols that ask for none."""
+
+    @property
+    def due(self) -> Due:
+        """What the client has to send at the moment."""
+
+    @property
+    def step(self) -> int:
+        """Another number whenever something else became due."""
 
     def handle(self, event: Event) -> Sequence[Command]:
         """Take an event; what is to be done, in order."""
@@ -42,6 +52,8 @@ class Kind:
     """Its sessions begin with a handshake, whatever the settings."""
     alpn_protocols: tuple[str, ...] = ()
     """Offered by ALPN where ``tls_alpn_protocols`` says nothing."""
+    refusal: Callable[[FrontOptions, str], Front] | None = None
+    """Makes what tells a client that the limit set by an option is reached. None: nothing can be told in this protocol."""
 
 
 _BELOW_PROTOCOLS: Final = frozenset(
@@ -52,8 +64,8 @@ _BELOW_PROTOCOLS: Final = frozenset(
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True),
-        Kind("http", HttpFront, _BELOW_PROTOCOLS, alpn_protocols=("http/1.1",)),
+        Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True, refusal=SmtpRefusal),
+        Kind("http", HttpFront, _BELOW_PROTOCOLS, alpn_protocols=("http/1.1",), refusal=HttpRefusal),
         Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True),
     )
 }

@@ -29,11 +29,6 @@ class SendToBackend:
 
 
 @frozen
-class FinishClient:
-    """No more bytes to the client: close_notify and FIN. It is still read."""
-
-
-@frozen
 class FinishBackend:
     """No more bytes to the backend: FIN. It is still read."""
 
@@ -169,7 +164,6 @@ Command = (
     | ReleaseBackend
     | SendToClient
     | SendToBackend
-    | FinishClient
     | FinishBackend
     | PauseClient
     | ResumeClient

@@ -32,7 +32,7 @@ DrainRequested ends the session where no message is under way: between a reply t
 nothing happens.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -43,7 +43,6 @@ from tlsproxy.fronts import ehlo, replies
 from tlsproxy.fronts.commands import (
     AbortBackend,
     CloseSession,
-    Command,
     ConnectBackend,
     DisconnectBackend,
     PauseClient,
@@ -61,6 +60,7 @@ from tlsproxy.fronts.events import (
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
+    ClientTooSlow,
     DrainRequested,
     Event,
     IdleTimedOut,
@@ -69,6 +69,7 @@ from tlsproxy.fronts.events import (
 )
 from tlsproxy.fronts.introduction import Introduced, Introduction, NotIntroduced
 from tlsproxy.fronts.lines import TOO_LONG, LineBuffer
+from tlsproxy.fronts.machine import Machine
 from tlsproxy.fronts.options import (
     BareNewline,
     EsmtpOptions,
@@ -100,6 +101,7 @@ from tlsproxy.fronts.verbs import (
 )
 from tlsproxy.identity.client import TlsFacts
 from tlsproxy.identity.trace_header import received_field
+from tlsproxy.policy.pace import Due
 
 HELD_LIMIT: Final = 65536
 """Bytes of commands that wait for the reply to one before them, before the client is paused. RFC 2920 §3.1 leaves the size
@@ -135,11 +137,12 @@ class Reading(Enum):
 
 
 @define(eq=False)
-class EsmtpFront:
+class EsmtpFront(Machine):
     """One session of an ``esmtp`` listener."""
 
     _options: FrontOptions
     client_name: bytes | None = field(init=False, default=None)
+    step: int = field(init=False, default=0)
     _opened: SessionOpened = field(init=False)
     _out: Output = field(init=False, factory=Output)
     _owed: Owed = field(init=False, factory=Owed)
@@ -176,16 +179,12 @@ class EsmtpFront:
     def _settings(self) -> EsmtpOptions:
         return self._options.settings
 
-    def handle(self, event: Event) -> Sequence[Command]:
-        """Take an event; what is to be done, in order."""
-        if self._ended:
-            return ()
-        self._EVENTS[type(event)](self, event)
-        while not self._ended and self._READERS[self._reading](self):
-            pass
-        if not self._ended:
-            self._after_event()
-        return self._out.take()
+    @property
+    def due(self) -> Due:
+        """What the client has to send: nothing while it waits for a reply."""
+        if self._reading is Reading.CONTENT:
+            return Due.CONTENT
+        return Due.NOTHING if self._reading is Reading.NOTHING or self._owed else Due.COMMAND
 
     # The client's connection
 
@@ -246,6 +245,12 @@ class EsmtpFront:
             self._fail(replies.UNAVAILABLE, "backend_timeout")
         else:
             self._fail(replies.TIMEOUT, "idle_timeout")
+
+    def _too_slow(self, event: ClientTooSlow) -> None:
+        if self._reading is Reading.NOTHING:
+            self._end(event.limit)
+        else:
+            self._fail(replies.TIMEOUT, event.limit)
 
     def _drain(self, _event: DrainRequested) -> None:
         if not self._draining:
@@ -308,6 +313,7 @@ class EsmtpFront:
     # The backend's replies
 
     def _replied(self, reply: Reply) -> None:
+        self.step += 1
         awaited = self._owed.replied()
         if self._reading is Reading.NOTHING:
             self._disconnect()  # nothing can be said during the handshake; the next one is connected after it
@@ -466,6 +472,7 @@ class EsmtpFront:
         line = self._lines.next_line(AUTH_LIMIT if long else COMMAND_LIMIT)
         if line is None:
             return False
+        self.step += 1
         if line is TOO_LONG:
             self._refuse(replies.LINE_TOO_LONG)
         elif self._ends_right(line):
@@ -617,6 +624,9 @@ class EsmtpFront:
         if self._transaction:
             self._refuse(replies.IN_TRANSACTION)
             return
+        if not self._opened.allows_handshake():
+            self._refuse(replies.TOO_MANY_HANDSHAKES)
+            return
         if self._lines:
             self._report("starttls_injection", f"{len(self._lines)} bytes behind STARTTLS")
             if self._settings.starttls_injection_policy is InjectionPolicy.REJECT:
@@ -761,7 +771,7 @@ class EsmtpFront:
     def _report(self, what: Reported, detail: str) -> None:
         self._out.add(Report(what, detail))
 
-    _EVENTS: ClassVar[Mapping[type[Event], Callable[["EsmtpFront", Any], None]]] = {
+    EVENTS: ClassVar[Mapping[type[Event], Callable[["EsmtpFront", Any], None]]] = {
         SessionOpened: _session_opened,
         TlsStarted: _tls_started,
         ClientDataReceived: _client_data,
@@ -772,11 +782,11 @@ class EsmtpFront:
         BackendFinished: _backend_gone,
         BackendLost: _backend_gone,
         IdleTimedOut: _idle,
+        ClientTooSlow: _too_slow,
         DrainRequested: _drain,
     }
 
-    # Each takes what it can; whether it took anything.
-    _READERS: ClassVar[Mapping[Reading, Callable[["EsmtpFront"], bool]]] = {
+    READERS: ClassVar[Mapping[Reading, Callable[["EsmtpFront"], bool]]] = {
         Reading.NOTHING: _read_nothing,
         Reading.COMMANDS: _read_command,
         Reading.AUTH_RESPONSE: _read_auth_response,

@@ -1,10 +1,13 @@
 """What a front is told, in the past tense. Bytes are plaintext: TLS is below."""
 
+from collections.abc import Callable
+
 from attrs import frozen
 
 from tlsproxy.identity.client import ClientAddress, TlsFacts
 
 _UNNAMED = ClientAddress(None)
+_ALWAYS: Callable[[], bool] = lambda: True  # noqa: E731 - a value: it does nothing
 
 
 @frozen
@@ -18,6 +21,9 @@ class SessionOpened:
     """StartTls can be carried out: there is a usable certificate, and the host has room for one more handshake."""
     session: str = "0"
     """Identifies the session in the log."""
+    allows_handshake: Callable[[], bool] = _ALWAYS
+    """Whether the client may begin a handshake at this moment, which then counts as begun. For a front that can say no;
+    :class:`~tlsproxy.fronts.commands.StartTls` asks by itself where nobody has."""
 
 
 @frozen
@@ -75,6 +81,14 @@ class IdleTimedOut:
 
 
 @frozen
+class ClientTooSlow:
+    """The client fell behind: with what it owes (the front's ``due``), or with what it was sent."""
+
+    limit: str
+    """The option that it fell behind of; for the session's last log line."""
+
+
+@frozen
 class TimerExpired:
     """The time asked for with :class:`~tlsproxy.fronts.commands.StartTimer` is over."""
 
@@ -98,6 +112,7 @@ Event = (
     | BackendFinished
     | BackendLost
     | IdleTimedOut
+    | ClientTooSlow
     | TimerExpired
     | DrainRequested
 )

@@ -39,7 +39,7 @@ A response that comes before the request is over is passed on, and the request g
 because nobody knows whether the client goes on with its body.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any, ClassVar, Final
 
@@ -47,7 +47,6 @@ from tlsproxy.fronts.commands import (
     AbortBackend,
     BeginRequest,
     CloseSession,
-    Command,
     ConnectBackend,
     DisconnectBackend,
     FinishBackend,
@@ -69,6 +68,7 @@ from tlsproxy.fronts.events import (
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
+    ClientTooSlow,
     DrainRequested,
     Event,
     IdleTimedOut,
@@ -83,11 +83,13 @@ from tlsproxy.fronts.http_policy import Answer, HttpPolicy, refusal
 from tlsproxy.fronts.http_request import Request, RequestReader
 from tlsproxy.fronts.http_response import Response, ResponseReader
 from tlsproxy.fronts.http_syntax import HeadBuffer, HttpError
+from tlsproxy.fronts.machine import Machine
 from tlsproxy.fronts.options import FrontOptions, IdentityMode, TlsSecurityLevel
 from tlsproxy.fronts.output import Output
 from tlsproxy.identity.client import TlsFacts
 from tlsproxy.identity.forwarded import Forwarding, is_trusted
 from tlsproxy.identity.proxy_header import encode_v1, encode_v2
+from tlsproxy.policy.pace import Due
 
 HELD_LIMIT: Final = 65536
 """Bytes that wait for the response to the request before them, until the client is paused: some hundred pipelined requests.
@@ -129,7 +131,7 @@ class Awaited(Enum):
     RESPONSE = auto()
 
 
-class HttpFront:
+class HttpFront(Machine):
     """One session of an ``http`` listener."""
 
     client_name: ClassVar[None] = None
@@ -192,16 +194,15 @@ class HttpFront:
         self._responses = ResponseReader()
         self._exchange: Exchange | None = None
 
-    def handle(self, event: Event) -> Sequence[Command]:
-        """Take an event; what is to be done, in order."""
-        if self._ended:
-            return ()
-        self._EVENTS[type(event)](self, event)
-        while not self._ended and self._READERS[self._reading](self):
-            pass
-        if not self._ended:
-            self._after_event()
-        return self._out.take()
+    @property
+    def due(self) -> Due:
+        """What the client has to send: a body. For a head there are timers."""
+        return Due.CONTENT if self._reading is Reading.BODY and self._leg is Leg.CONNECTED else Due.NOTHING
+
+    @property
+    def step(self) -> int:
+        """Another number for each request."""
+        return self._taken
 
     # The client's connection
 
@@ -314,6 +315,15 @@ class HttpFront:
             self._answer(refusal(408, "the body took too long"), close=True, reason="idle_timeout")
         else:
             self._answer(refusal(504, "the backend took too long"), close=True, reason="backend_timeout")
+
+    def _too_slow(self, event: ClientTooSlow) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self._end(event.limit)
+        elif exchange.response is not None:
+            self._cut(exchange, event.limit)
+        else:
+            self._answer(refusal(408, "the body came too slowly"), close=True, reason=event.limit)
 
     def _head_timed_out(self, reason: str) -> None:
         """A client without a request under way isn't owed a word (RFC 9110 §15.5.9)."""
@@ -644,7 +654,7 @@ class HttpFront:
             self._drop()
         self._out.add(CloseSession(reason))
 
-    _EVENTS: ClassVar[Mapping[type[Event], Callable[["HttpFront", Any], None]]] = {
+    EVENTS: ClassVar[Mapping[type[Event], Callable[["HttpFront", Any], None]]] = {
         SessionOpened: _session_opened,
         TlsStarted: _tls_started,
         ClientDataReceived: _client_data,
@@ -655,12 +665,12 @@ class HttpFront:
         BackendFinished: _backend_gone,
         BackendLost: _backend_gone,
         IdleTimedOut: _idle,
+        ClientTooSlow: _too_slow,
         TimerExpired: _timer_expired,
         DrainRequested: _drain,
     }
 
-    # Each takes what it can; whether it took anything.
-    _READERS: ClassVar[Mapping[Reading, Callable[["HttpFront"], bool]]] = {
+    READERS: ClassVar[Mapping[Reading, Callable[["HttpFront"], bool]]] = {
         Reading.NOTHING: _read_nothing,
         Reading.HEAD: _read_head,
         Reading.BODY: _read_body,

@@ -22,6 +22,7 @@ REASONS: Final = {
     413: b"Content Too Large",
     414: b"URI Too Long",
     417: b"Expectation Failed",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",
@@ -29,7 +30,7 @@ REASONS: Final = {
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
 }
-"""Every status that the proxy answers with (RFC 9110 §15, RFC 6585 §5)."""
+"""Every status that the proxy answers with (RFC 9110 §15, RFC 6585 §4 and §5)."""
 
 
 def date_field(now: datetime) -> bytes:

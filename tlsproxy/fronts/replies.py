@@ -24,6 +24,7 @@ STARTTLS_SYNTAX: Final = b"501 5.5.4 Syntax: STARTTLS\r\n"
 TLS_ALREADY_ACTIVE: Final = b"503 5.5.1 Error: TLS already active\r\n"
 IN_TRANSACTION: Final = b"503 5.5.1 Error: mail transaction in progress\r\n"
 TLS_NOT_AVAILABLE: Final = b"454 4.7.0 TLS not available due to local problem\r\n"
+TOO_MANY_HANDSHAKES: Final = b"454 4.7.0 TLS not available, too many handshakes from your address\r\n"
 STARTTLS_INJECTION: Final = b"554 5.5.1 Error: data behind STARTTLS\r\n"
 SEND_HELLO_FIRST: Final = b"503 5.5.1 Error: send HELO/EHLO first\r\n"
 
@@ -45,6 +46,8 @@ UNAVAILABLE: Final = b"421 4.3.2 {hostname} Service not available, try again lat
 BACKEND_ERROR: Final = b"421 4.3.0 {hostname} Internal mail system error, try again later\r\n"
 TIMEOUT: Final = b"421 4.4.2 {hostname} Error: timeout exceeded\r\n"
 TOO_MANY_ERRORS: Final = b"421 4.7.0 {hostname} Error: too many errors\r\n"
+TOO_MANY_SESSIONS: Final = b"421 4.7.0 {hostname} Error: too many connections\r\n"
+TOO_MANY_OF_PEER: Final = b"421 4.7.0 {hostname} Error: too many connections from your address\r\n"
 CLOSING: Final = b"421 4.3.0 {hostname} Closing connection\r\n"
 
 SERVICE_CLOSING: Final = 421

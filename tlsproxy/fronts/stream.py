@@ -24,6 +24,7 @@ from tlsproxy.fronts.events import (
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
+    ClientTooSlow,
     Event,
     IdleTimedOut,
     SessionOpened,
@@ -32,6 +33,7 @@ from tlsproxy.fronts.events import (
 from tlsproxy.fronts.introduction import proxy_header
 from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import TlsFacts
+from tlsproxy.policy.pace import Due
 
 
 @define
@@ -39,6 +41,8 @@ class StreamFront:
     """One session of a stream listener."""
 
     client_name: ClassVar[None] = None
+    due: ClassVar[Due] = Due.NOTHING
+    step: ClassVar[int] = 0
 
     _options: FrontOptions
     _opened: SessionOpened | None = None
@@ -68,6 +72,8 @@ class StreamFront:
                 return [CloseSession("backend_unavailable")]
             case IdleTimedOut():
                 return [CloseSession("idle_timeout")]
+            case ClientTooSlow(limit):
+                return [CloseSession(limit)]
             case _:  # raw bytes have no end that DrainRequested could wait for
                 return []
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tlsproxy.errors import TlsError
-from tlsproxy.net.transport import Transport
+from tlsproxy.net.transport import Transport, untaken
 from tlsproxy.policy.handshakes import Outcome
 from tlsproxy.tls.engine import Engine
 
@@ -75,6 +75,8 @@ class Leg:
         "_feeder",
         "_fin_sent",
         "_heard_tls",
+        "_held",
+        "_held_since",
         "_pauses",
         "_receive",
         "_tcp_read_finished",
@@ -120,6 +122,7 @@ class Leg:
         self._feeder: Leg | None = None
         self._blocked = False
         self._fin_sent = False
+        self._held = self._held_since = 0.0
         self._heard_tls = False
         self._pauses = 0
 
@@ -220,16 +223,29 @@ class Leg:
 
     def pause(self, cause: int) -> None:
         """Stop reading for one of the ``PAUSED_BY`` causes: until :meth:`resume` was called for each that there is."""
-        if not self._pauses and not self._closing and self._readable():
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+        if not self._pauses:
+            self._held_since = self._clock.seconds()
+            if not self._closing and self._readable():
+                self.transport.pauseProducing()  # type: ignore[union-attr]
         self._pauses |= cause
 
     def resume(self, cause: int) -> None:
         """Read again, unless there is another cause to wait."""
         was_paused = self._pauses
         self._pauses &= ~cause
-        if was_paused and not self._pauses and self._readable():
-            self.transport.resumeProducing()  # type: ignore[union-attr]
+        if was_paused and not self._pauses:
+            self._held += self._clock.seconds() - self._held_since
+            if self._readable():
+                self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def held(self, now: float) -> float:
+        """Seconds up to ``now`` in which the peer wasn't read, for whatever cause."""
+        return self._held + (now - self._held_since if self._pauses else 0.0)
+
+    @property
+    def untaken(self) -> int:
+        """Bytes sent that the peer's kernel hasn't taken."""
+        return 0 if self.transport is None or self.lost else untaken(self.transport)
 
     @property
     def truncated(self) -> bool:

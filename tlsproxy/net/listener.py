@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 from socket import gethostname
+from typing import Final
 
 from attrs import evolve
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime
@@ -11,10 +12,9 @@ from zope.interface import implementer
 from tlsproxy.config.declaration import HostName
 from tlsproxy.config.model import Listen
 from tlsproxy.config.prefixes import PrefixTable
-from tlsproxy.config.resolve import Resolver
+from tlsproxy.config.resolve import Resolution, Resolver
 from tlsproxy.config.rules import offers_tls
 from tlsproxy.config.settings import Settings
-from tlsproxy.errors import OptionsError
 from tlsproxy.fronts import Kind
 from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
@@ -24,8 +24,13 @@ from tlsproxy.net.challenges import challenge_reader
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.proxy_header import ProxyHeaderReader
 from tlsproxy.net.session import Session, SessionHost, SessionPlan
-from tlsproxy.notes import ConfigurationWarned, Notify, ProxyHeaderRefused
+from tlsproxy.notes import LimitHit, Notify, ProxyHeaderRefused
+from tlsproxy.policy.limits import Counts, Held, Limit, SessionLimits, release
 from tlsproxy.tls.contexts import ContextStore
+
+REFUSALS_LIMIT: Final = 100
+"""Clients over a limit that one listen tells so at a time, which may cost a handshake each: a tenth of a second's work.
+Those beyond are closed at once."""
 
 
 def _now() -> datetime:
@@ -59,10 +64,12 @@ class Listener:
         connector: BackendConnector,
         clock: IReactorTime,
         notify: Notify,
+        counts: Counts,
         on_empty: Callable[[], None] = lambda: None,
     ) -> None:
         """
         :param name: The listen's address, for logs.
+        :param counts: Of what limits count, in all listens and processes that have them in common.
         :param on_empty: Called whenever the last session has ended.
         """
         self.name = name
@@ -73,7 +80,8 @@ class Listener:
         self._contexts = contexts
         self._on_empty = on_empty
         self._draining = False
-        # By identity: the resolver hands out one object for equal paths through the scopes, and hashing one costs more.
+        self._refusals = 0
+        # By identity: there is one resolution for all clients with the same peers, and hashing its settings costs more.
         self._plans: dict[int, SessionPlan] = {}
         self._host = SessionHost(
             listen=name,
@@ -83,6 +91,7 @@ class Listener:
             notify=notify,
             opened=self._session_opened,
             ended=self._session_ended,
+            counts=counts,
         )
 
     def doStart(self) -> None:
@@ -92,7 +101,7 @@ class Listener:
         """See ``IProtocolFactory``."""
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
-        """What serves the connection from ``addr``. None, which closes it, where its settings can't be used."""
+        """What serves the connection from ``addr``. None, which closes it, where it is over a limit."""
         sender = endpoint_address(addr)
         if sender.ip is None or not self._trusted.find(sender.ip):
             return self._session(sender)
@@ -105,30 +114,53 @@ class Listener:
         )
 
     def _session(self, client: ClientAddress, local: ClientAddress | None = None) -> IProtocol | None:
-        settings = self._resolver.settings_for(client.ip)
-        plan = self._plans.get(id(settings)) or self._plan(settings)
-        if plan is None:
-            return None
-        leg: Leg = Session(self._host, plan, client, local).client
+        resolution = self._resolver.resolution_for(client.ip)
+        plan = self._plans.get(id(resolution)) or self._plan(resolution)
+        held: Held = ()
+        if plan.limits is not None:
+            admitted = plan.limits.admit(self._host.counts, client.ip, self._host.clock.seconds())
+            if isinstance(admitted, Limit):
+                return self._refuse(plan, admitted, client, local)
+            held = admitted
+        leg: Leg = Session(self._host, plan, client, local, held=held).client
         return leg
 
-    def _plan(self, settings: Settings) -> SessionPlan | None:
-        """Two peer scopes, each fine by itself, can meet in one client for the first time here."""
-        host = self._host
-        try:
-            offered = offers_tls(settings, host.kind)
-            context = self._contexts.server_context(settings, host.kind) if offered else None
-        except OptionsError as error:
-            for option, message in error.problems:
-                host.notify(ConfigurationWarned(path=f"listen {self.name}: {option}", message=message))
-            return None
-        options = FrontOptions(
-            _named(settings),
-            host.connector.backend.identity,
-            _now,
-            challenge_reader(settings.acme_challenge_directory),
+    def _refuse(
+        self, plan: SessionPlan, limit: Limit, client: ClientAddress, local: ClientAddress | None
+    ) -> IProtocol | None:
+        """Have the client told, if there is a way to, and not too many are being told."""
+        host, session = self._host, None
+        if host.kind.refusal is not None and self._refusals < REFUSALS_LIMIT:
+            self._refusals += 1
+            front = host.kind.refusal(plan.front_options, limit.option)
+            session = Session(host, plan, client, local, refusal=front)
+        host.notify(
+            LimitHit(
+                client=str(client),
+                listen=self.name,
+                session=session.identifier if session is not None else None,
+                limit=limit.option,
+                detail=limit.detail,
+            )
         )
-        plan = self._plans[id(settings)] = SessionPlan(settings, settings.handshake_policy, context, options)
+        leg: Leg | None = session.client if session is not None else None
+        return leg
+
+    def _plan(self, resolution: Resolution) -> SessionPlan:
+        host, settings = self._host, resolution.settings
+        offered = offers_tls(settings, host.kind)
+        plan = self._plans[id(resolution)] = SessionPlan(
+            settings,
+            settings.handshake_policy,
+            self._contexts.server_context(settings, host.kind) if offered else None,
+            FrontOptions(
+                _named(settings),
+                host.connector.backend.identity,
+                _now,
+                challenge_reader(settings.acme_challenge_directory),
+            ),
+            SessionLimits.of(settings, lambda option: resolution.origins[option].path),
+        )
         return plan
 
     def _note_header(self, sender: ClientAddress, detail: str) -> None:
@@ -147,5 +179,9 @@ class Listener:
 
     def _session_ended(self, session: Session) -> None:
         self.sessions.discard(session)
+        if session.held is None:
+            self._refusals -= 1
+        elif session.held:
+            release(self._host.counts, session.held)
         if not self.sessions:
             self._on_empty()

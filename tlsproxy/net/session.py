@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from tlsproxy.config.settings import Settings
 from tlsproxy.errors import KeyUpdateLimitExceeded, RenegotiationRefused, TlsError
-from tlsproxy.fronts import Kind
+from tlsproxy.fronts import Front, Kind
 from tlsproxy.fronts.commands import (
     AbortBackend,
     BeginRequest,
@@ -29,7 +29,6 @@ from tlsproxy.fronts.commands import (
     ConnectBackend,
     DisconnectBackend,
     FinishBackend,
-    FinishClient,
     LogRequest,
     PauseClient,
     ReleaseBackend,
@@ -50,6 +49,7 @@ from tlsproxy.fronts.events import (
     BackendUnavailable,
     ClientDataReceived,
     ClientFinished,
+    ClientTooSlow,
     DrainRequested,
     Event,
     IdleTimedOut,
@@ -68,6 +68,7 @@ from tlsproxy.notes import (
     BackendFull,
     FrontReported,
     KeyUpdateLimitHit,
+    LimitHit,
     Notify,
     RenegotiationAttempted,
     RequestServed,
@@ -78,12 +79,12 @@ from tlsproxy.notes import (
     TlsRefused,
     WouldBeRefused,
 )
+from tlsproxy.policy.candidate import refuses_nobody
 from tlsproxy.policy.handshakes import HandshakePolicy, Outcome
+from tlsproxy.policy.limits import Counts, Held, LocalCounts, SessionLimits
+from tlsproxy.policy.pace import Due, Lag, Pace, PaceRules, Sight
 from tlsproxy.tls.contexts import ServerContext
 from tlsproxy.tls.engine import Engine
-
-IDLE_CHECKS: Final = 4
-"""Looks at the byte counts within one ``idle_timeout``: instead of a timer reset at every chunk."""
 
 MAX_HELO: Final = 255
 """Bytes of a HELO that are noted: the longest domain (RFC 5321 §4.5.3.1.2)."""
@@ -109,12 +110,24 @@ class SessionPlan:
     context: ServerContext | None
     """None where TLS can't be had: no certificate is in force."""
     front_options: FrontOptions
+    limits: SessionLimits | None = None
+    pace: PaceRules = field(init=False, default=Factory(lambda self: _pace(self.settings), True))
     candidate: str | None = field(init=False, default=Factory(lambda self: _candidate(self.settings), True))
     """The versions that ``tls_protocols_report`` has; None where it isn't set."""
 
 
+def _pace(settings: Settings) -> PaceRules:
+    return PaceRules(
+        settings.idle_timeout,
+        settings.smtp_command_timeout,
+        settings.min_data_rate,
+        settings.min_data_rate_window,
+    )
+
+
 def _candidate(settings: Settings) -> str | None:
-    return None if settings.tls_protocols_report is None else str(settings.tls_protocols_report)
+    candidate = settings.tls_protocols_report
+    return None if candidate is None or refuses_nobody(candidate) else str(candidate)
 
 
 @frozen(eq=False)
@@ -129,6 +142,8 @@ class SessionHost:
     notify: Notify
     opened: Callable[["Session"], None]
     ended: Callable[["Session"], None]
+    counts: Counts = field(factory=LocalCounts)
+    """Of what limits count."""
 
 
 class Session:
@@ -146,12 +161,12 @@ class Session:
         "_events",
         "_front",
         "_front_timer",
+        "_handshake_admitted",
         "_handshake_timer",
         "_host",
-        "_idle_checks",
-        "_idle_timer",
         "_local",
-        "_moved",
+        "_look_timer",
+        "_pace",
         "_plan",
         "_reason",
         "_request_began",
@@ -159,22 +174,33 @@ class Session:
         "_spliced",
         "_started",
         "client",
+        "held",
         "identifier",
     )
 
     def __init__(
-        self, host: SessionHost, plan: SessionPlan, address: ClientAddress, local: ClientAddress | None = None
+        self,
+        host: SessionHost,
+        plan: SessionPlan,
+        address: ClientAddress,
+        local: ClientAddress | None = None,
+        *,
+        held: Held = (),
+        refusal: Front | None = None,
     ) -> None:
         """
         :param address: Where the client connects from.
         :param local: What it connected to, where that isn't the connection's own address.
+        :param held: The places that it takes until it has ended.
+        :param refusal: Serves the client in place of the listener's front: it is over a limit.
         """
         self._host = host
         self._plan = plan
         self._address = address
         self._local = local
         self.identifier = next_identifier()
-        self._front = host.kind.front(plan.front_options)
+        self.held: Held | None = None if refusal is not None else held
+        self._front = refusal or host.kind.front(plan.front_options)
         self.client = Leg(self, host.clock, self._client_data)
         self._backend: Leg | None = None
         self._connection: BackendConnection | None = None
@@ -188,9 +214,9 @@ class Session:
         self._handshake_timer: IDelayedCall | None = None
         self._front_timer: IDelayedCall | None = None
         self._request_began = 0.0
-        self._idle_timer: IDelayedCall | None = None
-        self._idle_checks = 0
-        self._moved = 0
+        self._handshake_admitted = False
+        self._look_timer: IDelayedCall | None = None
+        self._pace: Pace | None = None
 
     @property
     def close_timeout(self) -> float:
@@ -275,11 +301,14 @@ class Session:
         """See :class:`~tlsproxy.net.leg.LegOwner`, as for all ``leg_`` methods."""
         host = self._host
         self._started = host.clock.seconds()
-        self._await_idle_check()
+        self._await_look()
         host.notify(SessionStarted(**self._context(), kind=host.kind.name))
         local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
-        tls_available = self._plan.context is not None
-        self._events.append(SessionOpened(self._address, local, tls_available, self.identifier))
+        opened = SessionOpened(self._address, local, self._plan.context is not None, self.identifier)
+        limits = self._plan.limits
+        if limits is not None and limits.handshake_rate is not None:
+            opened = evolve(opened, allows_handshake=self._admit_handshake)
+        self._events.append(opened)
         host.opened(self)  # which may drain it at once
         self._dispatch()
 
@@ -409,6 +438,9 @@ class Session:
     def _start_tls(self, _command: StartTls) -> None:
         plan = self._plan
         assert plan.context is not None  # noqa: S101 - a front asks for what it was told is available
+        if not self._handshake_admitted and not self._admit_handshake():
+            self.close("handshake_rate_per_peer")
+            return
         self._handshake_timer = self._host.clock.callLater(
             plan.settings.handshake_timeout, self._handshake_timed_out
         )
@@ -421,6 +453,19 @@ class Session:
                 candidate=plan.settings.tls_protocols_report,
             )
         )
+
+    def _admit_handshake(self) -> bool:
+        """Whether the client may begin a handshake; the front asks where it can say no itself."""
+        limits, host = self._plan.limits, self._host
+        refused = (
+            limits.admit_handshake(host.counts, self._address.ip, host.clock.seconds())
+            if limits is not None
+            else None
+        )
+        if refused is not None:
+            self._note_limit(refused.option, refused.detail)
+        self._handshake_admitted = refused is None
+        return refused is None
 
     def _connect_backend(self, command: ConnectBackend) -> None:
         self.client.pause(Leg.PAUSED_BY_CONNECTING)
@@ -539,9 +584,6 @@ class Session:
         if self._backend is not None:
             self._backend.send(command.data)
 
-    def _finish_client(self, _command: FinishClient) -> None:
-        self.client.finish()
-
     def _finish_backend(self, _command: FinishBackend) -> None:
         if self._backend is not None:
             self._backend.finish()
@@ -571,7 +613,6 @@ class Session:
         LogRequest: _log_request,
         SendToClient: _send_to_client,
         SendToBackend: _send_to_backend,
-        FinishClient: _finish_client,
         FinishBackend: _finish_backend,
         Splice: _splice,
         CloseSession: _close_session,
@@ -585,27 +626,34 @@ class Session:
         self._note_refusal("handshake_timeout", f"no TLS handshake within {timeout:g} s")
         self.close("handshake_timeout")
 
-    def _check_idle(self) -> None:
-        moved = self.client.received + self.client.sent
-        self._idle_checks = 0 if moved != self._moved else self._idle_checks + 1
-        self._moved = moved
-        self._idle_timer = None
-        if self._idle_checks < IDLE_CHECKS:
-            self._await_idle_check()
+    def _await_look(self) -> None:
+        self._look_timer = self._host.clock.callLater(self._plan.pace.interval, self._look)
+
+    def _look(self) -> None:
+        """See whether the client keeps up, from time to time instead of by a timer that every chunk resets."""
+        self._look_timer = None
+        if self._pace is None:
+            self._pace = Pace(self._plan.pace, Sight(self._started, Due.NOTHING, 0, 0, 0, 0.0, 0))
+        lag = self._pace.look(self._sight())
+        if lag is None:
+            self._await_look()
+        elif lag is not Lag.IDLE:
+            self._fell_behind(lag)
         elif self.client.waits_for_consumer and not self._spliced:
+            self._await_look()
+            self._pace.forgive(self._host.clock.seconds())
             self._give_up_backend()
         else:
             self._idle_timed_out()
 
-    def _await_idle_check(self) -> None:
-        interval = self._plan.settings.idle_timeout / IDLE_CHECKS
-        self._idle_timer = self._host.clock.callLater(interval, self._check_idle)
+    def _sight(self) -> Sight:
+        client, front, now = self.client, self._front, self._host.clock.seconds()
+        untaken = client.untaken if self._plan.pace.data_rate else 0
+        return Sight(now, front.due, front.step, client.received, client.sent, client.held(now), untaken)
 
     def _give_up_backend(self) -> None:
         """It isn't the client that is idle: it waits for the backend to take what it sends, and will get an answer."""
         assert self._connection is not None  # noqa: S101 - who waits for a consumer has one
-        self._idle_checks = 0
-        self._await_idle_check()
         detail = f"took nothing for {self._plan.settings.idle_timeout:g} s"
         self._note_backend_failure(self._connection.server, detail)
         self._connection.blame(detail)
@@ -617,11 +665,24 @@ class Session:
             self._handle(IdleTimedOut())
         self.close("idle_timeout")
 
+    def _fell_behind(self, lag: Lag) -> None:
+        """As with idleness."""
+        rules = self._plan.pace
+        detail = (
+            f"no command within {rules.command_timeout:g} s"
+            if lag is Lag.COMMAND
+            else f"less than {rules.data_rate} bytes/s over {rules.data_rate_window:g} s"
+        )
+        self._note_limit(lag.value, detail)
+        if not self._spliced:
+            self._handle(ClientTooSlow(lag.value))
+        self.close(lag.value)
+
     def _cancel_timers(self) -> None:
-        for timer in (self._handshake_timer, self._idle_timer, self._front_timer):
+        for timer in (self._handshake_timer, self._look_timer, self._front_timer):
             if timer is not None:
                 timer.cancel()
-        self._handshake_timer = self._idle_timer = self._front_timer = None
+        self._handshake_timer = self._look_timer = self._front_timer = None
 
     # Notes
 
@@ -634,6 +695,9 @@ class Session:
     def _note_backend_failure(self, server: str, detail: str) -> None:
         backend = self._host.connector.backend.name
         self._host.notify(BackendFailed(**self._context(), backend=backend, server=server, detail=detail))
+
+    def _note_limit(self, limit: str, detail: str) -> None:
+        self._host.notify(LimitHit(**self._context(), limit=limit, detail=detail))
 
     def _note_refusal(self, reason: str, detail: str) -> None:
         engine = self.client.engine

@@ -187,8 +187,19 @@ class Limit:
     option: str
     """The option that sets it."""
     value: int
-    counter: str
+    where: str
+    """Key path at which it is set; empty for a default."""
+    counter: str = field(init=False)
     """Name of its counters."""
+
+    @counter.default
+    def _name(self) -> str:
+        return f"{self.option} {self.where}"
+
+    @property
+    def detail(self) -> str:
+        """What was reached, for the log."""
+        return f"{self.value}, set by {self.where}" if self.where else f"{self.value} by default"
 
     @property
     def per_peer(self) -> bool:
@@ -215,12 +226,12 @@ class SessionLimits:
     def of(cls, options: LimitOptions, where: Callable[[str], str]) -> "SessionLimits | None":
         """The limits that ``options`` set; None where they set none.
 
-        :param where: Names the scope that an option comes from.
+        :param where: The key path at which an option is set, which names the scope; empty for a default.
         """
 
         def limit(option: str) -> Limit | None:
             value: int = getattr(options, option)
-            return Limit(option, value, f"{option} {where(option)}") if value else None
+            return Limit(option, value, where(option)) if value else None
 
         places = tuple(filter(None, (limit("max_sessions"), limit("max_sessions_per_peer"))))
         session_rate, handshake_rate = limit("session_rate_per_peer"), limit("handshake_rate_per_peer")

@@ -39,7 +39,7 @@ class Serving:
     def __init__(
         self, prepared: Prepared, *, reactor: Any, notify: Notify, counts: Counts | None = None
     ) -> None:
-        """:param counts: Of what limits count, where others count on them too: another process, or the next configuration."""
+        """:param counts: Of what limits count, where others share them: other processes, or the next configuration."""
         self.prepared = prepared
         self.listeners: list[Listener] = []
         self.connectors = {
