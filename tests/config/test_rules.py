@@ -96,6 +96,13 @@ def test_it_is_enough_that_it_is_stricter_somewhere() -> None:
 def test_each_scope_s_candidate_is_looked_at_by_itself() -> None:
     (warning,) = warnings(
         'tls_protocols = ">=TLSv1"\ntls_protocols_report = ">=TLSv1.2"',
-        in_peer='tls_protocols_report = ">=TLSv1"',
+        in_peer='tls_protocols = ">=TLSv1.2"\ntls_protocols_report = ">=TLSv1.1"',
     )
     assert warning.startswith(f"{LISTEN}.peer[0].tls_protocols_report: ")
+
+
+def test_a_scope_may_take_a_candidate_back() -> None:
+    assert (
+        warnings('tls_protocols = ">=TLSv1"\ntls_protocols_report = ">=TLSv1.2"', 'tls_protocols_report = ""')
+        == []
+    )

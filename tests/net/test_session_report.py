@@ -117,3 +117,9 @@ def test_any_name_can_be_noted(context: ServerContext, name: bytes | None, noted
 def test_a_session_that_never_came_to_tls_is_none_of_the_report_s(context: ServerContext) -> None:
     world = World(context=context, tls_protocols_report=CANDIDATE).open()
     assert ended(world).noted(WouldBeRefused) == []
+
+
+def test_an_empty_candidate_is_none(context: ServerContext) -> None:
+    world = ended(served(context, TlsVersion.TLS1_0, tls_protocols_report=TlsProtocols.parse("")))
+    assert world.note(TlsEstablished).candidate is None
+    assert world.noted(WouldBeRefused) == []

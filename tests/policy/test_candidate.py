@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsproxy.policy.candidate import is_stricter, would_refuse
+from tlsproxy.policy.candidate import is_stricter, refuses_nobody, would_refuse
 from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
 
 VERSIONS = st.sets(st.sampled_from(TlsVersion), min_size=1)
@@ -64,3 +64,9 @@ def test_stricter_is_what_lacks_a_version() -> None:
     assert is_stricter(TlsProtocols.parse("TLSv1 TLSv1.2"), today)
     assert not is_stricter(TlsProtocols.parse(">=TLSv1"), today)
     assert not is_stricter(TlsProtocols.parse(">=TLSv1.1"), today)
+
+
+def test_a_candidate_with_every_version_refuses_nobody() -> None:
+    assert refuses_nobody(TlsProtocols.parse(""))
+    assert refuses_nobody(TlsProtocols.parse(">=TLSv1"))
+    assert not refuses_nobody(TlsProtocols.parse("<=TLSv1.2"))

@@ -7,7 +7,7 @@ from tlsproxy.config.settings import Settings, VerifyMode
 from tlsproxy.errors import Problem
 from tlsproxy.fronts import Kind
 from tlsproxy.fronts.options import TlsSecurityLevel
-from tlsproxy.policy.candidate import is_stricter
+from tlsproxy.policy.candidate import is_stricter, refuses_nobody
 
 
 def offers_tls(settings: Settings, kind: Kind) -> bool:
@@ -69,7 +69,7 @@ def check_candidates(resolutions: Iterable[tuple[Resolution, Kind]]) -> Iterator
     for resolution, kind in resolutions:
         settings = resolution.settings
         candidate = settings.tls_protocols_report
-        if candidate is None or not offers_tls(settings, kind):
+        if candidate is None or refuses_nobody(candidate) or not offers_tls(settings, kind):
             continue
         where = resolution.where("tls_protocols_report")
         if is_stricter(candidate, settings.tls_protocols):

@@ -39,7 +39,8 @@ class Settings:
     tls_protocols_report: TlsProtocols | None = option(
         None,
         "TLS versions that you think of allowing, in the language of `tls_protocols`. Sessions that they would refuse are "
-        "served as ever, but counted and remembered, for `tlsproxy report` to tell who they are. Not set: nothing is.",
+        "served as ever, but counted and remembered, for `tlsproxy report` to tell who they are. Not set: nothing is. An "
+        "empty string takes back what a wider scope sets.",
     )
     tls_protocols_report_prefix_ipv4: int = option(
         24,

@@ -8,7 +8,7 @@ since a report that is wrong has to be wrong in this direction. Ciphers and cert
 
 from collections.abc import Iterable
 
-from tlsproxy.policy.protocols import TlsProtocols
+from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
 
 
 def would_refuse(candidate: TlsProtocols, negotiated: int, named: Iterable[int]) -> bool:
@@ -18,6 +18,11 @@ def would_refuse(candidate: TlsProtocols, negotiated: int, named: Iterable[int])
     :param named: The versions that the client's ``supported_versions`` named; none where it sent none, or isn't known.
     """
     return not candidate.allows(negotiated) and not any(map(candidate.allows, named))
+
+
+def refuses_nobody(candidate: TlsProtocols) -> bool:
+    """Whether ``candidate`` has every version, as an empty list does: there is nothing to look at."""
+    return candidate.versions.issuperset(TlsVersion)
 
 
 def is_stricter(candidate: TlsProtocols, protocols: TlsProtocols) -> bool:
