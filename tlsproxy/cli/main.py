@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "tlsproxy.cli.check",
     "eval": "tlsproxy.cli.eval",
     "probe": "tlsproxy.cli.probe",
+    "status": "tlsproxy.cli.status",
     "report": "tlsproxy.cli.report",
     "import": "tlsproxy.cli.importing",
     "demo": "tlsproxy.cli.demo",

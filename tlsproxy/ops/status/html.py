@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+from tlsproxy.ops.status.words import printable
+
 MAX_TEXT: Final = 300
 """Characters of one text: a long name is legible by then, and a page has a few hundred of them."""
-
-_ELLIPSIS: Final = "…"
 
 _VOID: Final = frozenset({"meta", "link", "input", "rect", "path", "circle"})
 """Elements without content, in HTML and in SVG, where the parser wants the slash at their end."""
@@ -27,14 +27,7 @@ Content = str | int | float | Iterable["Content"] | None
 
 def text(value: str) -> Markup:
     """``value`` as text, whatever is in it: unprintable characters are shown as escapes, what is too long is cut."""
-    shown = value if value.isprintable() else "".join(map(_printable, value))
-    if len(shown) > MAX_TEXT:
-        shown = shown[: MAX_TEXT - 1] + _ELLIPSIS
-    return Markup(escape(shown, quote=True))
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    return Markup(escape(printable(value, MAX_TEXT), quote=True))
 
 
 def join(*content: Content) -> Markup:

@@ -5,7 +5,19 @@ from datetime import UTC, datetime
 NOTHING = "\N{EN DASH}"
 """Stands where there is nothing to say."""
 
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def printable(value: str, limit: int) -> str:
+    """``value`` with escapes for what can't be printed, and cut after ``limit`` characters."""
+    shown = value if value.isprintable() else "".join(map(_shown, value))
+    return shown if len(shown) <= limit else shown[: limit - 1] + ELLIPSIS
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def count(value: float) -> str:
