@@ -14,16 +14,25 @@ from tlsproxy.service.supervisor import SupervisorService
 
 
 class _ToldPlainly(TlsproxyService):
-    """The service as twistd's child: a socket that can't be had ends the start with a message, not with a traceback."""
+    """The service as twistd's child: a socket that can't be had ends the start with a message, not with a traceback.
+
+    :ivar daemon: Whether twistd was to put itself into the background.
+    """
+
+    daemon = False
 
     def privilegedStartService(self) -> None:
         """See :class:`~tlsproxy.service.base.TlsproxyService`.
 
         :raises SystemExit: A socket can't be opened, or wasn't handed over.
+        :raises TlsproxyError: The same in a daemon: an exception of this kind is what twistd carries to the process that
+            waits for the start. For any other that one would wait without end.
         """
         try:
             super().privilegedStartService()
         except TlsproxyError as error:
+            if self.daemon:
+                raise
             raise SystemExit(f"tlsproxy: {error}") from None
 
 
@@ -73,15 +82,19 @@ def makeService(options: Options) -> TlsproxyService:
         surroundings.exit_status.register()
     configuration = prepared.configuration
     observer = twistd_observer(configuration.log_format, parent)
+    service: _ToldPlainly
     if configuration.workers.number == 1:
-        return TwistdService(prepared, reactor=reactor, log_observer=observer, surroundings=surroundings)
-    return TwistdSupervisor(
-        configuration,
-        reactor=reactor,
-        log_observer=observer,
-        surroundings=surroundings,
-        workers_reactor=parent.get("reactor"),
-    )
+        service = TwistdService(prepared, reactor=reactor, log_observer=observer, surroundings=surroundings)
+    else:
+        service = TwistdSupervisor(
+            configuration,
+            reactor=reactor,
+            log_observer=observer,
+            surroundings=surroundings,
+            workers_reactor=parent.get("reactor"),
+        )
+    service.daemon = parent.get("nodaemon") == 0
+    return service
 
 
 def _owner(parent: Mapping[str, Any]) -> tuple[int, int] | None:

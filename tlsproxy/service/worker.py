@@ -32,12 +32,14 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
 from tlsproxy.net.identifiers import use_prefix
+from tlsproxy.net.shared_counts import SharedCounts
 from tlsproxy.notes import ListenOpened, Note
 from tlsproxy.ops.lines import line_format
 from tlsproxy.ops.logging import LogObserver, publish_notes
 from tlsproxy.ops.metrics import Metrics
 from tlsproxy.ops.report.buffer import ReportBuffer
 from tlsproxy.ops.status.model import process_to_values
+from tlsproxy.policy.limits import LocalCounts
 from tlsproxy.service.channel import ChannelError, Message, ReactorChannel
 from tlsproxy.service.log_pipe import PipeSink
 from tlsproxy.service.prepare import Prepared
@@ -120,7 +122,8 @@ class Worker:
         self._channel = ReactorChannel(
             assignment.channel, reactor=reactor, received=self._received, lost=self._supervisor_lost
         )
-        self._serving = Serving(assignment.prepared, reactor=reactor, notify=self._take_note)
+        counts = LocalCounts() if assignment.counts is None else SharedCounts(assignment.counts, assignment.slot)
+        self._serving = Serving(assignment.prepared, reactor=reactor, notify=self._take_note, counts=counts)
 
     def start(self) -> None:
         """Accept connections."""
