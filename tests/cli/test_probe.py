@@ -1,156 +1,83 @@
-"""``tlsproxy probe``."""
+"""``tlsproxy probe HOST:PORT``: the command."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.support.certificates import Authority
+from tests.support.injectable import Injectable
 from tests.support.processes import free_port
-from tests.support.scripted_smtp import ScriptedSmtp
+from tests.support.servers import Server
 from tlsproxy.cli.main import main
 
-FILE = """
-smtp_hostname = "proxy.example"
-tls_security_level = "none"
-[backend.{name}]
-servers = ["{server}"]
-[backend.other]
-servers = ["{other}"]
-[backend.web]
-servers = ["127.0.0.1:8080"]
-[[esmtp_listener]]
-backend = "{name}"
-  [[esmtp_listener.listen]]
-  address = "127.0.0.1:2501"
-  [[esmtp_listener.listen]]
-  address = "127.0.0.1:2502"
-[[esmtp_listener]]
-backend = "other"
-  [[esmtp_listener.listen]]
-  address = "127.0.0.1:2503"
-"""
-
-OPEN = {"RCPT": "250 2.1.5 Ok"}
-DEFERRING = {"RCPT": "450 4.7.1 later"}
+GOOD = {"EHLO": "250-old.example\n250 STARTTLS"}
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return tmp_path / "tlsproxy.toml"
+def address(authority: Authority) -> Iterator[str]:
+    """Of a server with nothing bad."""
+    mail = Injectable("smtp", authority.issue("localhost", key_type="rsa"), forgetful=True, replies=GOOD)
+    with Server(mail.handle) as server:
+        yield f"localhost:{server.address.rpartition(':')[2]}"
 
 
-def probed(config: Path, one: ScriptedSmtp, other: ScriptedSmtp, *options: str) -> int:
-    """Probe two backends, ``one`` and ``other``."""
-    with one.serve() as first, other.serve() as second:
-        config.write_text(FILE.format(name="one", server=first.address, other=second.address))
-        return main(["probe", str(config), "--relay-test", *options])
+def probe(address: str, *options: str) -> int:
+    return main(["probe", address, "--starttls", "smtp", "--connections", "16", "--timeout", "5", *options])
 
 
-def test_each_server_has_a_line_with_what_was_found(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = ScriptedSmtp(), ScriptedSmtp(OPEN)
-    assert probed(config, one, other) == 1
-    heading, *lines = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["BACKEND", "SERVER", "IDENTITY", "CLIENT", "SEEN", "VERDICT"]
-    assert [line.split(maxsplit=4)[0::2] for line in lines] == [
-        ["one", "none", "refuses: 550 5.7.1 Relaying denied"],
-        ["other", "none", "RELAYS: 250 2.1.5 Ok"],
-    ]
-    assert "EHLO proxy.example" in one.heard
+def test_there_is_a_line_for_each_finding(
+    authority: Authority, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(address, "--ca", str(authority.path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok       STARTTLS injection     plaintext behind STARTTLS is thrown away" in lines
+    assert lines[-1].startswith(f"{address}, 16 connections in ")
+
+
+def test_something_bad_is_told_by_the_exit_status(
+    authority: Authority, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe(address, "--ca", str(authority.path), "--expect", "TLSv1.3") == 1
+    assert "bad      TLSv1.2 " in capsys.readouterr().out
+
+
+def test_json_says_what_was_probed(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without ``--ca``: nobody verifies a stranger's mail server."""
+    assert probe(address, "--json", "--servername", "mx.example.org") == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (told["server"], told["name"], told["starttls"]) == (address, "mx.example.org", "smtp")
+    assert told["connections"] == 16
+    verdicts = {each["what"]: each["verdict"] for each in told["findings"]}
+    assert verdicts["certificate names"] == verdicts["certificate chain"] == "warn"
+
+
+def test_who_can_not_be_reached_is_neither_good_nor_bad(capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    assert probe(address) == 3
+    assert capsys.readouterr().err == f"error: {address}: can't connect: Connection refused\n"
+
+
+def test_a_file_of_authorities_that_is_none_is_told(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe(address, "--ca", "/nonexistent") == 2
+    assert "error: --ca /nonexistent: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "status"),
-    [({}, {}, 0), ({}, OPEN, 1), (OPEN, DEFERRING, 1), ({}, DEFERRING, 3), (DEFERRING, DEFERRING, 3)],
+    ("options", "told"),
+    [
+        (["--expect", ">=TLSv4"], "the versions are SSLv2 SSLv3 TLSv1"),
+        (["--timeout", "soon"], 'must be a number of seconds up to 180, not "soon"'),
+        (["--timeout", "nan"], "must be a number of seconds"),
+        (["--connections", "0"], 'must be a number from 1 to 1000, not "0"'),
+        (["--starttls", "ftp"], "invalid choice: 'ftp'"),
+    ],
 )
-def test_the_exit_status_tells_the_worst(
-    config: Path, one: dict[str, str], other: dict[str, str], status: int
-) -> None:
-    assert probed(config, ScriptedSmtp(one), ScriptedSmtp(other)) == status
-
-
-def test_a_server_that_is_down_is_no_reason_to_be_calm(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    down = f"127.0.0.1:{free_port()}"
-    config.write_text(FILE.format(name="one", server=down, other=down))
-    assert main(["probe", str(config), "--relay-test"]) == 3
-    assert "could not be tested: Connection refused" in capsys.readouterr().out
-
-
-def test_one_backend_can_be_tested_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, other = ScriptedSmtp(), ScriptedSmtp(OPEN)
-    assert probed(config, one, other, "--backend", "one") == 0
-    assert other.heard == []
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-@pytest.mark.parametrize("name", ["web", "unknown"])
-def test_a_backend_that_gets_no_mail_is_not_tested(
-    config: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    assert probed(config, ScriptedSmtp(), ScriptedSmtp(), "--backend", name) == 2
-    assert capsys.readouterr().err == (
-        f'error: --backend "{name}" is no backend of an esmtp_listener; there is one, other\n'
-    )
-
-
-def test_sender_and_recipient_can_be_chosen(config: Path) -> None:
-    one = ScriptedSmtp()
-    chosen = ["--sender", "", "--recipient", "someone@elsewhere.example"]
-    assert probed(config, one, ScriptedSmtp(), "--backend", "one", *chosen) == 0
-    assert one.heard[1:3] == ["MAIL FROM:<>", "RCPT TO:<someone@elsewhere.example>"]
-
-
-@pytest.mark.parametrize(
-    "options", [["--recipient", ""], ["--recipient", "a b@c.example"], ["--sender", "a>\r\nRSET@c.example"]]
-)
-def test_what_is_no_address_is_refused(
-    config: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+def test_a_wrong_option_is_explained(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["probe", str(config), "--relay-test", *options])
+        main(["probe", "localhost:25", *options])
     assert caught.value.code == 2
-    assert "must be a mail address such as relay-test@example.com" in capsys.readouterr().err
-
-
-def test_json_has_all_of_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert probed(config, ScriptedSmtp(OPEN), ScriptedSmtp(), "--backend", "one", "--json") == 1
-    (result,) = json.loads(capsys.readouterr().out)
-    assert result.pop("server").startswith("127.0.0.1:")
-    assert result == {
-        "backend": "one",
-        "identity": "none",
-        "client_seen": "127.0.0.1",
-        "verdict": "relays",
-        "detail": "250 2.1.5 Ok",
-    }
-
-
-def test_a_server_cannot_write_to_the_terminal(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    probed(config, ScriptedSmtp({"RCPT": "550 \x1b[2J gone"}), ScriptedSmtp())
-    assert r"refuses: 550 \x1b[2J gone" in capsys.readouterr().out
-
-
-def test_a_file_that_cannot_be_read_determines_nothing(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["probe", str(config), "--relay-test"]) == 3
-    assert capsys.readouterr().err.startswith("error: can't read")
-
-
-def test_without_a_mail_server_there_is_nothing_to_test(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config.write_text(
-        '[backend.b]\nservers = ["127.0.0.1:1"]\n'
-        '[[stream_listener]]\nbackend = "b"\n[[stream_listener.listen]]\naddress = "127.0.0.1:2"\n'
-    )
-    assert main(["probe", str(config), "--relay-test"]) == 2
-    assert "has no esmtp_listener: there is no mail server to test" in capsys.readouterr().err
-
-
-def test_what_to_try_has_to_be_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["probe", str(config)])
-    assert caught.value.code == 2
-    assert "--relay-test" in capsys.readouterr().err
+    assert told in capsys.readouterr().err

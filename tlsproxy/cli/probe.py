@@ -1,171 +1,158 @@
-"""``tlsproxy probe``: tries things out from outside. ``--relay-test``: is a mail server behind the proxy an open relay?"""
+"""``tlsproxy probe``: tries things out from outside, on any server, or on the mail servers behind the proxy."""
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from socket import gethostname
-from typing import Any, Final
+import time
+from typing import Final
 
-from attrs import frozen
+from tlsproxy.cli import relay_probe
+from tlsproxy.cli.server_probe.dialogue import DIALOGUES
+from tlsproxy.cli.server_probe.findings import Verdict, worst
+from tlsproxy.cli.server_probe.link import DEADLINE, Budget, NoAnswer, Target
+from tlsproxy.cli.server_probe.probe import CONNECTIONS, Probe
+from tlsproxy.cli.server_probe.report import as_json, as_table
+from tlsproxy.config.addresses import TcpAddress, parse_server_address
+from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
+from tlsproxy.tls.outside.visitor import Visitor
 
-from tlsproxy.cli.check import tell
-from tlsproxy.cli.relay_test import Envelope, Finding, Verdict, relay_test
-from tlsproxy.config.backend import Backend
-from tlsproxy.config.model import Configuration
-from tlsproxy.config.parse import load
-from tlsproxy.errors import ConfigurationError
-
-SAFE, RELAYS, WRONG_USAGE, UNDETERMINED = 0, 1, 2, 3
+FINE, BAD, WRONG_USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit statuses."""
 
-SENDER: Final = "relay-test@example.net"
-RECIPIENT: Final = "relay-test@example.com"
-"""Domains that nobody has (RFC 2606 §3), and that no server behind the proxy is responsible for."""
-
-_ADDRESS: Final = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")
-"""Printable, and nothing that could end the path that it stands in."""
-
-
-@frozen
-class _Result:
-    backend: Backend
-    server: str
-    finding: Finding
+TIMEOUT: Final = 10.0
+"""Seconds. Postfix's postscreen(8) greets after 6."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "probe",
-        help="try whether a mail server behind the proxy is an open relay",
-        description="Ask each server of each esmtp listener's backend to relay a message: from the address that tlsproxy "
-        "comes from, with the identity that it tells, for a client from outside (192.0.2.1). No message is sent: the "
-        "dialogue ends after RCPT. Run it on the machine that tlsproxy runs on. The exit status is 0 if every server "
-        "refuses, 1 if one relays, 3 if that could not be found out for one of them.",
+        help="look at a server from outside: versions, ciphers, certificate, renegotiation, STARTTLS",
+        usage="tlsproxy probe HOST:PORT [options]\n       tlsproxy probe FILE --relay-test [options]",
+        description=f"""
+            Look at any TLS server from outside, and judge what is found, a line each: ok, warn, bad or unknown. The
+            versions and cipher suites that it accepts are tried one by one, broken ones too; so are renegotiation,
+            KeyUpdate and plaintext behind STARTTLS. It takes up to {CONNECTIONS} connections, one after the other. The exit
+            status is 0 if nothing is bad, 1 if something is, 3 if the server can't be reached or speaks no TLS. With
+            --relay-test, each server of each esmtp listener's backend in a configuration file is asked to relay a message
+            instead: from the address that tlsproxy comes from, with the identity that it tells, for a client from outside
+            (192.0.2.1). No message is sent: the dialogue ends after RCPT. Run it on the machine that tlsproxy runs on. The
+            exit status is then 0 if every server refuses, 1 if one relays, 3 if that could not be found out for one.
+            """,
     )
-    parser.add_argument("file", metavar="FILE", help="the configuration file")
-    parser.add_argument("--relay-test", action="store_true", required=True, help="what to try")
-    options = parser.add_argument_group("options of --relay-test")
-    options.add_argument("--backend", metavar="NAME", help="test this backend's servers alone")
-    options.add_argument(
-        "--sender",
-        metavar="ADDRESS",
-        type=_sender,
-        default=SENDER,
-        help='default: %(default)s; "" is the null sender of bounces',
+    parser.add_argument(
+        "target", metavar="HOST:PORT | FILE", help="the server; with --relay-test, the configuration file"
     )
-    options.add_argument(
-        "--recipient",
-        metavar="ADDRESS",
-        type=_address,
-        default=RECIPIENT,
-        help="default: %(default)s; the servers must not be responsible for its domain",
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--relay-test", action="store_true", help="try whether a mail server is an open relay"
     )
-    options.add_argument("--json", action="store_true", help="print JSON, one object for each server")
+    _add_options(parser)
+    relay_probe.add_options(parser)
     parser.set_defaults(run=run)
 
 
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    options = parser.add_argument_group("options for HOST:PORT")
+    options.add_argument(
+        "--starttls",
+        choices=tuple(DIALOGUES),
+        default="none",
+        help="how TLS begins; none (the default) is with the first byte",
+    )
+    options.add_argument(
+        "--servername", metavar="NAME", help="who the server should be, if it isn't HOST; sent by SNI"
+    )
+    options.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM file of the authorities to verify against; the machine's if not given",
+    )
+    options.add_argument(
+        "--expect",
+        metavar="PROTOCOLS",
+        type=_protocols,
+        help="a list as in tls_protocols, such as '>=TLSv1.2': another version that is accepted is bad",
+    )
+    options.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=TIMEOUT,
+        help=f"for each answer (default: %(default)g); all together may take {DEADLINE:g}",
+    )
+    options.add_argument(
+        "--connections",
+        metavar="NUMBER",
+        type=_number,
+        default=CONNECTIONS,
+        help="how many may be made (default: %(default)s); cipher suites are left out first",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Test the servers; one line for each."""
+    """Probe."""
+    return relay_probe.run(arguments) if arguments.relay_test else _probe_server(arguments)
+
+
+def _probe_server(arguments: argparse.Namespace) -> int:
     try:
-        configuration = load(arguments.file)
-    except ConfigurationError as error:
-        tell("error", error.problems)
-        return UNDETERMINED
-    try:
-        backends = _backends(configuration, arguments.backend)
+        address = parse_server_address(arguments.target)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: HOST:PORT {error}; a configuration file goes with --relay-test", file=sys.stderr)
         return WRONG_USAGE
-    envelope = Envelope(arguments.sender, arguments.recipient)
-    hostname = str(configuration.options.get("smtp_hostname") or gethostname())
-    results = [
-        _Result(backend, str(server.address), relay_test(backend, server.address, envelope, hostname))
-        for backend in backends
-        for server in backend.servers
-    ]
+    try:
+        Visitor.create(list(TlsVersion), authorities=arguments.ca)
+    except OSError as error:
+        print(f"error: --ca {error}", file=sys.stderr)
+        return WRONG_USAGE
+    name = arguments.servername or (address.host if isinstance(address, TcpAddress) else "localhost")
+    budget, began = Budget(arguments.connections), time.monotonic()
+    target = Target(address, name, arguments.timeout)
+    probe = Probe(target, arguments.starttls, arguments.expect, arguments.ca, budget)
+    try:
+        findings = list(probe.run())
+    except NoAnswer as error:
+        print(f"error: {address}: {error}", file=sys.stderr)
+        return UNREACHABLE
+    seconds = time.monotonic() - began
     if arguments.json:
-        print(json.dumps([_as_json(result) for result in results], indent=2))
+        about = {
+            "server": str(address),
+            "name": name,
+            "starttls": arguments.starttls,
+            "connections": budget.made,
+            "seconds": round(seconds, 3),
+        }
+        print(json.dumps(as_json(findings, about), indent=2))
     else:
-        print("\n".join(_as_table(results)))
-    return _status(result.finding.verdict for result in results)
+        about_text = f"{address}, {budget.made} connections in {seconds:.1f} s"
+        print("\n".join(as_table(findings, about_text)))
+    return BAD if worst(findings) is Verdict.BAD else FINE
 
 
-def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
-        raise argparse.ArgumentTypeError(f'must be a mail address such as {RECIPIENT}, not "{text}"')
-    return text
+def _protocols(text: str) -> TlsProtocols:
+    try:
+        return TlsProtocols.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _sender(text: str) -> str:
-    return _address(text) if text else text
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= DEADLINE:
+        raise argparse.ArgumentTypeError(f'must be a number of seconds up to {DEADLINE:g}, not "{text}"')
+    return seconds
 
 
-def _backends(configuration: Configuration, name: str | None) -> list[Backend]:
-    """The backends that mail goes to, or the one of them that was asked for.
-
-    :raises ValueError: There is none.
-    """
-    used = {
-        listener.backend: configuration.backends[listener.backend]
-        for listener in configuration.listeners
-        if listener.kind == "esmtp"
-    }
-    if not used:
-        raise ValueError(f"{configuration.source} has no esmtp_listener: there is no mail server to test")
-    if name is None:
-        return list(used.values())
-    if name not in used:
-        raise ValueError(f'--backend "{name}" is no backend of an esmtp_listener; there is {", ".join(used)}')
-    return [used[name]]
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= _MAX_CONNECTIONS:
+        raise argparse.ArgumentTypeError(f'must be a number from 1 to {_MAX_CONNECTIONS}, not "{text}"')
+    return int(text)
 
 
-def _status(verdicts: Iterable[Verdict]) -> int:
-    found = set(verdicts)
-    if Verdict.RELAYS in found:
-        return RELAYS
-    return UNDETERMINED if Verdict.UNDETERMINED in found else SAFE
-
-
-_WORDS: Final = {
-    Verdict.RELAYS: "RELAYS: {}",
-    Verdict.REFUSES: "refuses: {}",
-    Verdict.UNDETERMINED: "could not be tested: {}",
-}
-
-
-def _as_table(results: Sequence[_Result]) -> Iterator[str]:
-    rows = [("BACKEND", "SERVER", "IDENTITY", "CLIENT SEEN", "VERDICT")]
-    for result in results:
-        finding = result.finding
-        verdict = _WORDS[finding.verdict].format(finding.detail)
-        rows.append(
-            (
-                result.backend.name,
-                result.server,
-                result.backend.identity.value,
-                finding.client or "-",
-                _printable(verdict),
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _printable(text: str) -> str:
-    """On one line, whatever a server says."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def _as_json(result: _Result) -> dict[str, Any]:
-    return {
-        "backend": result.backend.name,
-        "server": result.server,
-        "identity": result.backend.identity.value,
-        "client_seen": result.finding.client,
-        "verdict": result.finding.verdict.value,
-        "detail": result.finding.detail,
-    }
+_MAX_CONNECTIONS: Final = 1000
+"""More than there are suites to try."""

@@ -1,0 +1,1 @@
+"""``tlsproxy probe HOST:PORT``: an outside view of any server."""
