@@ -135,8 +135,8 @@ class Configuration(Scope):
     report_database: FileName | None = option(
         None,
         "File in which the sessions that `tls_protocols_report` would refuse are remembered, for `tlsproxy report`. It is "
-        "made if it isn't there, in a directory that the service may write to (SQLite keeps files beside it). Not set: they "
-        "are remembered as long as the service runs, and shown on its status page alone.",
+        "made if it isn't there, in a directory that the service may write to (SQLite keeps files beside it). Not set: "
+        "they are remembered as long as the service runs, and shown on its status page alone.",
     )
     status_listen: TcpAddress | None = option(
         None,
