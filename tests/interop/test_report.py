@@ -231,6 +231,19 @@ def test_what_was_seen_is_still_there_after_a_restart_and_goes_on(world: World) 
     assert rows(world.stopped(), "helo", "sessions") == {("scanner.example", 2)}
 
 
+def test_what_several_workers_saw_is_one_report(world: World) -> None:
+    world.proxy.stop()
+    world.more = "workers = 2"
+    world.start()
+    for number in range(8):
+        openssl_mail(world.ports["smtps"], "-tls1", f"scanner-{number % 2}.example")
+        say(world.ports["stream"], "-tls1_2")
+    report = world.stopped()
+    assert rows(report, "helo", "sessions") == {("scanner-0.example", 4), ("scanner-1.example", 4)}
+    figures = {each["listen"]: (each["sessions"], each["refused"]) for each in report["candidates"]}
+    assert figures == {world.listen("smtps"): (8, 8), world.listen("stream"): (8, 0)}
+
+
 def test_a_session_that_is_killed_with_the_proxy_is_all_that_is_lost(world: World) -> None:
     openssl_mail(world.ports["smtps"], "-tls1", "scanner.example")
     world.wait_for_sessions(1)
