@@ -200,3 +200,11 @@ def test_a_candidate_that_refuses_nobody_is_warned_of(config: Path, server: Issu
     [warning] = prepared(config, text).warnings
     assert warning.path == "tls_protocols_report"
     assert prepared(config, f'tls_protocols = ">=TLSv1.1"\ntls_ciphers = "DEFAULT"\n{text}').warnings == ()
+
+
+def test_a_report_that_has_no_place_to_be_kept_is_warned_of(config: Path, server: Issued) -> None:
+    text = 'report_database = "{}report.db"\n' + certificate_of(server) + LISTENER
+    assert prepared(config, text.format("")).warnings == ()
+    [warning] = prepared(config, text.format("missing/")).warnings
+    assert warning.path == "report_database"
+    assert warning.message.startswith(f"{config.parent}/missing is no directory")

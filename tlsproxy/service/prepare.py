@@ -5,6 +5,7 @@ What ``tlsproxy check`` finds and what a start would fail on is the same, since 
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from attrs import define, field, frozen
 
@@ -61,6 +62,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
         for resolution in resolver.resolutions():
             check.resolution(resolution, KINDS[listener.kind])
     check.candidates(resolvers)
+    check.report_database(draft.configuration)
     for backend in draft.configuration.backends.values():
         check.backend(backend)
     problems = _each_once(*draft.problems, *check.problems)
@@ -121,6 +123,12 @@ class _Check:
             for listener, _, resolver in resolvers
             for resolution in resolver.resolutions()
         )
+
+    def report_database(self, configuration: Configuration) -> None:
+        path = configuration.report_database
+        if path is not None and not Path(path).parent.is_dir():
+            message = f"{Path(path).parent} is no directory: make it, for the service's user to write to"
+            self.warnings.append(Problem("report_database", message))
 
     def backend(self, backend: Backend) -> None:
         why = why_unavailable() if backend.identity is IdentityMode.TRANSPARENT else None
