@@ -14,11 +14,19 @@ class Proxy(Program):
     """A running proxy. ``notes`` are its log lines."""
 
     def __init__(
-        self, config: Path, *, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
+        self,
+        config: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        options: Sequence[str] = (),
     ) -> None:
-        """:param prefix: A command that runs the one behind it."""
+        """
+        :param prefix: A command that runs the one behind it.
+        :param options: More of the plugin's.
+        """
         twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
-        super().__init__([*prefix, *twistd, "tlsproxy", "--config", config], env=env)
+        super().__init__([*prefix, *twistd, "tlsproxy", "--config", config, *options], env=env)
 
     @classmethod
     def start(cls, directory: Path, toml: str, *, env: Mapping[str, str] | None = None) -> Self:

@@ -76,6 +76,10 @@ class Visitors:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let no more come, and wait for those on the way."""
         self._stopped = True
         for thread in self._threads:
             thread.join(TIMEOUT)

@@ -274,18 +274,22 @@ class TlsproxyService(Service):
                 version=__version__, tls_library=library_version(), config=self.configuration.source
             )
         )
-        maybeDeferred(self._begin).addCallbacks(self._began, self._failed_to_begin)
+        maybeDeferred(self._begin).addCallback(self._began).addErrback(self._failed_to_begin)
 
     def _began(self, switched: Switched) -> None:
         self._adopt(switched)
         self.report.start()
         self._watch.files_read(watched_files(self.configuration), self._surroundings.read_since)
         self._tell_ready()
-        if self._predecessor is not None:
-            predecessor, self._predecessor = self._predecessor, None
-            self._in_thread(predecessor.drain).addErrback(_ignore)
         self._feed_watchdog()
         self._reloader.start()
+        # What was opened before the reactor runs is accepted on once it does.
+        self._reactor.callWhenRunning(self._dismiss_predecessor)
+
+    def _dismiss_predecessor(self) -> None:
+        predecessor, self._predecessor = self._predecessor, None
+        if predecessor is not None:
+            self._in_thread(predecessor.drain).addErrback(_ignore)
 
     def _failed_to_begin(self, failure: Failure) -> None:
         for problem in _problems(failure):

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from tlsproxy.config.addresses import TcpAddress, UnixAddress
 from tlsproxy.config.model import Configuration
+from tlsproxy.net.adoption import adopt
 from tlsproxy.net.sockets import ListenError, open_tcp, open_unix
 from tlsproxy.service.socket_set import HandedOver
 
@@ -128,10 +129,7 @@ class OwnPorts:
             self._ports.pop(option).close()
         for option, own in change.opened.items():
             own.place()
-            opened = own.opened
-            own.port = self._reactor.adoptStreamPort(
-                opened.fileno(), opened.family, self._factories[option]()
-            )
+            own.port = adopt(self._reactor, own.opened, self._factories[option]())
             self._ports[option] = own
 
     def hand_over(self) -> list[HandedOver]:

@@ -54,7 +54,7 @@ class ProxyService(TlsproxyService):
         return succeed(Switched(self._prepared.configuration, self._prepared.warnings))
 
     def _serve(self, prepared: Prepared, sockets: list[ListenSockets]) -> Serving:
-        serving = Serving(prepared, reactor=self._reactor, notify=self.notify)
+        serving = Serving(prepared, reactor=self._reactor, notify=self.notify, counts=self._counts)
         try:
             serving.start(sockets)
         except BaseException:
