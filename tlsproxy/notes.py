@@ -245,6 +245,20 @@ class LimitHit(Note):
 
 
 @frozen(kw_only=True)
+class DescriptorsScarce(Note):
+    """File descriptors run out, and nothing is accepted until some are given back. Noted once for a shortage."""
+
+    level: ClassVar[Level] = Level.WARNING
+    event: ClassVar[str] = "descriptors_scarce"
+    text: ClassVar[str] = (
+        "nearly all of {limit} file descriptors are in use: accepting again when there are some"
+    )
+
+    limit: int
+    """How many the process may have."""
+
+
+@frozen(kw_only=True)
 class SessionFault(SessionNote):
     """An exception that nobody expected ended this one session."""
 

@@ -318,7 +318,7 @@ class TestLimits:
     def test_the_default_bounds_sessions_without_being_set(self, listening: Listening) -> None:
         limits = listening.plan("198.51.100.1").limits
         assert limits is not None
-        assert [limit.detail for limit in limits.places] == ["10000 by default"]
+        assert [limit.detail for limit in limits.places] == ["8000 by default"]
 
 
 def test_a_configuration_without_trusted_proxies_asks_nobody_for_a_header(certificate: str) -> None:

@@ -21,6 +21,7 @@ from tlsproxy.notes import (
     ConfigurationRefused,
     ConfigurationWarned,
     ControlRefused,
+    DescriptorsScarce,
     DrainStarted,
     FrontReported,
     KeyUpdateLimitHit,
@@ -200,6 +201,7 @@ def test_a_session_that_ended_is_no_longer_live_and_leaves_reason_duration_and_b
             note(LimitHit, limit="max_sessions"),
             {"tlsproxy_limit_hits_total{listen=0.0.0.0:465,limit=max_sessions}": 1},
         ),
+        (note(DescriptorsScarce), {"tlsproxy_descriptor_shortages_total{}": 1}),
         (note(SessionFault), {"tlsproxy_session_faults_total{listen=0.0.0.0:465}": 1}),
         (note(ConfigurationWarned), {"tlsproxy_configuration_warnings_total{}": 1}),
         (

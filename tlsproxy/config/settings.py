@@ -139,7 +139,7 @@ class Settings:
         maximum=60,
     )
     max_sessions: int = option(
-        10_000,
+        8_000,
         "Sessions that may run at a time, counted over all processes. Like every limit here it counts the sessions for "
         "which this scope's value is in force: at the top of the file it counts all that no narrower scope gives a value "
         "of its own. Beyond it a client is told, with `421 4.7.0` by `esmtp` and 503 by `http`; `stream` closes the "

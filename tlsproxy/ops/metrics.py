@@ -27,6 +27,7 @@ from tlsproxy.notes import (
     BackendServerUp,
     ConfigurationWarned,
     ControlRefused,
+    DescriptorsScarce,
     FrontReported,
     KeyUpdateLimitHit,
     LimitHit,
@@ -201,6 +202,9 @@ class Metrics:
             "listen",
             "limit",
         )
+        self._descriptor_shortages = self._counter(
+            "descriptor_shortages", "Times that file descriptors were nearly all in use."
+        ).metric
         self._requests = self._counter(
             "http_requests", "HTTP requests answered, by the class of the status: 2xx.", "listen", "status"
         )
@@ -339,6 +343,9 @@ class Metrics:
     def _limit_hit(self, note: LimitHit) -> None:
         self._limit_hits[note.listen, note.limit].inc()
 
+    def _descriptors_scarce(self, _note: DescriptorsScarce) -> None:
+        self._descriptor_shortages.inc()
+
     def _request_served(self, note: RequestServed) -> None:
         self._requests[note.listen, f"{note.status // 100}xx"].inc()
 
@@ -374,6 +381,7 @@ class Metrics:
         BackendServerUp: _backend_server_up,
         FrontReported: _front_reported,
         LimitHit: _limit_hit,
+        DescriptorsScarce: _descriptors_scarce,
         RequestServed: _request_served,
         ProxyHeaderRefused: _proxy_header_refused,
         SessionFault: _session_fault,

@@ -14,12 +14,14 @@ from twisted.internet.tcp import Port
 from twisted.python.failure import Failure
 
 from tlsproxy.config.rules import offers_tls
+from tlsproxy.net.adoption import adopt
 from tlsproxy.net.backend import BackendConnector
 from tlsproxy.net.listener import Listener
 from tlsproxy.net.session import Session
 from tlsproxy.net.sockets import BACKLOG
-from tlsproxy.notes import ListenOpened, Notify
+from tlsproxy.notes import ConfigurationWarned, ListenOpened, Notify
 from tlsproxy.policy.limits import Counts, LocalCounts
+from tlsproxy.service.descriptors import DescriptorWatch, raise_soft_limit, shortage
 from tlsproxy.service.prepare import Prepared, PreparedListen
 from tlsproxy.service.sockets import ListeningSocket
 from tlsproxy.tls.certificates import Certificate
@@ -55,6 +57,7 @@ class Serving:
         self._notify = notify
         self._counts = counts if counts is not None else LocalCounts()
         self._ports: list[IListeningPort] = []
+        self._descriptors: DescriptorWatch | None = None
         self._emptied: list[Deferred[None]] = []
         """Of those who wait for the last session's end."""
         self._deadline: IDelayedCall | None = None
@@ -81,6 +84,11 @@ class Serving:
 
         :param sockets: For each listen of the configuration, in order, those to accept on. They stay the caller's.
         """
+        limit = raise_soft_limit()
+        problem = shortage(self.prepared, limit)
+        if problem is not None:
+            self._notify(ConfigurationWarned(path=problem.path, message=problem.message))
+        self._descriptors = DescriptorWatch(limit, clock=self._reactor, notify=self._notify)
         for connector in self.connectors.values():
             connector.start()
         for prepared, opened in zip(self.prepared.listens, sockets, strict=True):
@@ -101,8 +109,10 @@ class Serving:
             on_empty=self._listener_emptied,
         )
         self.listeners.append(listener)
-        sock = opened.opened
-        self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, listener))
+        port = adopt(self._reactor, opened.opened, listener)
+        self._ports.append(port)
+        if self._descriptors is not None and isinstance(port, Port):
+            self._descriptors.guard(port)
         settings = prepared.resolver.settings_for(None)
         spoken = str(settings.tls_protocols) if offers_tls(settings, prepared.kind) else "plaintext"
         self._notify(ListenOpened(listen=opened.name, kind=prepared.kind.name, tls_protocols=spoken))
@@ -148,6 +158,8 @@ class Serving:
             self._deadline.reset(0)
 
     def _accept_no_more(self) -> Deferred[Any]:
+        if self._descriptors is not None:
+            self._descriptors.stop()
         ports, self._ports = self._ports, []
         return DeferredList([stopped for port in ports if (stopped := port.stopListening()) is not None])
 
