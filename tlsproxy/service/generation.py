@@ -18,7 +18,8 @@ The conversation, in order; ``<`` is from the supervisor, ``>`` to it:
 ``> ended``         for each that ended. Another is started, sooner or later (:mod:`tlsproxy.service.backoff`)
 ``< replace``       a worker is about to end: start another in its place
 ``< kill``          a worker doesn't answer: end it
-``< retire``        start no more workers, let those that run finish their sessions; ``< drain``: and make sessions end
+``< retire``        start no more workers: those that run finish their sessions; ``< drain``: or make them end
+``> closed``        after ``drain``: the listening sockets are the workers' alone
 ==================  =======================================================================================================
 
 It ends when its last worker has ended after ``retire``, ``drain``, SIGTERM, or the end of the supervisor, which is a
@@ -222,7 +223,9 @@ class Generation:
         self._close_sockets()
 
     def _told_to_drain(self, _message: Message) -> None:
-        self._drain()
+        """The supervisor tells the workers: once nobody else listens, they alone can serve who still waits in a queue."""
+        self._retire()
+        self._tell("closed")
 
     def _drain(self) -> None:
         self._retire()

@@ -125,6 +125,7 @@ class GenerationHandle:
         self._came_up: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self._sessions_cut = 0
+        self._queued = False
         self._reactor_channel: ReactorChannel | None = None
         ours, its_own = socket_pair()
         with its_own:
@@ -230,12 +231,21 @@ class GenerationHandle:
         for worker in self.workers:
             worker.retire()
 
-    def drain(self) -> None:
-        """Have its workers accept no more, and make their sessions end."""
+    def drain(self, *, queued: bool = False) -> None:
+        """Have its workers accept no more, and make their sessions end.
+
+        :param queued: Those who wait in queues are served first: nobody else will.
+        """
         self.retired = self.draining = True
-        self._send("drain")
+        self._queued = queued
+        if self._running:
+            self._send("drain")
+        else:
+            self._drain_workers()
+
+    def _drain_workers(self) -> None:
         for worker in self.workers:
-            worker.drain()
+            worker.drain(queued=self._queued)
 
     def cut(self) -> None:
         """End its workers' sessions at once, while they drain."""
@@ -283,12 +293,15 @@ class GenerationHandle:
         )
         self.workers.append(worker)
         if self.retired:  # it was forked before the generation heard of that
-            worker.drain()
+            worker.drain(queued=False)
 
     def _worker_ended(self, message: Message) -> None:
         values = message.values
         self._exits[values["pid"]] = values["status"], values["restart"]
         self._take_leave(values["pid"])
+
+    def _sockets_closed(self, _message: Message) -> None:
+        self._drain_workers()
 
     def _in_trouble(self, message: Message) -> None:
         text = message.values["message"]
@@ -299,6 +312,7 @@ class GenerationHandle:
         "worker": _worker_started,
         "ended": _worker_ended,
         "trouble": _in_trouble,
+        "closed": _sockets_closed,
     }
 
     # What its workers tell: a Watcher
@@ -314,6 +328,12 @@ class GenerationHandle:
             came_up, self._came_up = self._came_up, None
             self._cancel_deadline()
             came_up.callback(None)
+
+    def worker_leaving(self, worker: WorkerHandle) -> None:
+        if not self.draining:  # otherwise it is about to be told
+            self._send("replace", pid=worker.pid)
+            worker.drain(queued=False)
+        self._employer.worker_leaving(worker)
 
     def worker_draining(self, worker: WorkerHandle) -> None:
         self._send("replace", pid=worker.pid)

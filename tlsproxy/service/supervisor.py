@@ -214,8 +214,9 @@ class SupervisorService(TlsproxyService):
         if self._coming is not None and not self._coming.number:
             self._coming.abandon()
         generations = self._generations()
+        serving = self._serving
         for generation in generations:
-            generation.drain()
+            generation.drain(queued=generation is serving and not self._handed_over)
         ended = DeferredList([generation.ended for generation in generations])
         return ended.addCallback(lambda results: sum(cut for _, cut in results))
 
@@ -238,6 +239,9 @@ class SupervisorService(TlsproxyService):
 
     def worker_ready(self, worker: WorkerHandle) -> None:
         """See :class:`~tlsproxy.service.generation_handle.Employer`, as for all of these."""
+
+    def worker_leaving(self, worker: WorkerHandle) -> None:
+        """Its generation answers."""
 
     def worker_draining(self, worker: WorkerHandle) -> None:
         """Its generation sees to another."""

@@ -8,6 +8,7 @@ the other end of the channel, hears how the worker is, and reads the log lines.
 ``> ready``         connections are accepted
 ``> status``        how the worker is, every second, and when asked
 ``> report``        sessions that a stricter policy would refuse
+``> leaving``       somebody sent SIGTERM: may I?
 ``> draining``      it accepts no more
 ``> final``         how it was, and how many sessions were cut; it ends
 ``< status``        how is it?
@@ -49,6 +50,9 @@ from tlsproxy.service.sockets import ListeningSocket
 
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds for the supervisor to take the last figures and lines: it reads at once, unless it is gone."""
+
+LEAVE_TIMEOUT: Final = 5.0
+"""Seconds for the supervisor to answer a worker that was told to end."""
 
 STATUS_INTERVAL: Final = 1.0
 """Seconds between two reports: what a worker counted after its last is lost, should it be killed. It is also how the
@@ -122,7 +126,9 @@ class Worker:
         self._channel = ReactorChannel(
             assignment.channel, reactor=reactor, received=self._received, lost=self._supervisor_lost
         )
-        counts = LocalCounts() if assignment.counts is None else SharedCounts(assignment.counts, assignment.slot)
+        counts = (
+            LocalCounts() if assignment.counts is None else SharedCounts(assignment.counts, assignment.slot)
+        )
         self._serving = Serving(assignment.prepared, reactor=reactor, notify=self._take_note, counts=counts)
 
     def start(self) -> None:
@@ -146,11 +152,20 @@ class Worker:
             self._accept_no_more(Stand.RETIRED)
             maybeDeferred(self._serving.retire).addCallbacks(self._retired, self._failed)
 
-    def drain(self) -> None:
-        """Accept no more, and make the sessions end."""
+    def drain(self, *, queued: bool) -> None:
+        """Accept no more, and make the sessions end.
+
+        :param queued: Serve those who wait in the queues: nobody else will.
+        """
         if self._stand < Stand.DRAINING:
             self._accept_no_more(Stand.DRAINING)
-            maybeDeferred(self._serving.drain).addCallbacks(self._finished, self._failed)
+            maybeDeferred(self._serving.drain, queued=queued).addCallbacks(self._finished, self._failed)
+
+    def leave(self) -> None:
+        """Ask to be replaced: for SIGTERM. The supervisor answers ``drain``."""
+        if self._stand < Stand.DRAINING:
+            self._channel.send("leaving")
+            self._reactor.callLater(LEAVE_TIMEOUT, self.drain, queued=False)
 
     def flush(self) -> None:
         """See to it that the log gets the last lines."""
@@ -211,13 +226,13 @@ class Worker:
         order = self._ORDERS.get(message.type)
         if order is None:
             raise ChannelError(f"{message.type!r} is no message to a worker")
-        order(self)
+        order(self, **message.values)
 
     def _supervisor_lost(self, reason: str) -> None:
         _log.warn("a worker has no supervisor any more ({reason}): it drains", reason=reason)
-        self.drain()
+        self.drain(queued=True)
 
-    _ORDERS: ClassVar[Mapping[str, Callable[["Worker"], None]]] = {
+    _ORDERS: ClassVar[Mapping[str, Callable[..., None]]] = {
         "status": lambda worker: worker._tell("status"),  # noqa: SLF001 - its own
         "retire": retire,
         "drain": drain,
@@ -241,7 +256,7 @@ def run(assignment: Assignment) -> int:
     globalLogBeginner.beginLoggingTo([worker.observer], redirectStandardIO=False)
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
-        reactor.callFromThread(worker.drain)
+        reactor.callFromThread(worker.leave)
 
     # Twisted's handlers would stop the reactor at once.
     signal.signal(signal.SIGTERM, terminate)

@@ -21,6 +21,9 @@ class Watcher(Protocol):
     def worker_ready(self, worker: "WorkerHandle") -> None:
         """It accepts connections."""
 
+    def worker_leaving(self, worker: "WorkerHandle") -> None:
+        """It was told to end, by somebody else."""
+
     def worker_draining(self, worker: "WorkerHandle") -> None:
         """It accepts no more."""
 
@@ -92,9 +95,12 @@ class WorkerHandle:
         """Have it accept no more, and end when its sessions have."""
         self._channel.send("retire")
 
-    def drain(self) -> None:
-        """Have it accept no more, and make its sessions end."""
-        self._channel.send("drain")
+    def drain(self, *, queued: bool) -> None:
+        """Have it accept no more, and make its sessions end.
+
+        :param queued: Those who wait in its queues are served first.
+        """
+        self._channel.send("drain", queued=queued)
 
     def cut(self) -> None:
         """Have it end its sessions at once; while it drains."""
@@ -111,6 +117,9 @@ class WorkerHandle:
     def _is_ready(self, _values: Mapping[str, Any]) -> None:
         self.ready = True
         self._watcher.worker_ready(self)
+
+    def _is_leaving(self, _values: Mapping[str, Any]) -> None:
+        self._watcher.worker_leaving(self)
 
     def _is_draining(self, _values: Mapping[str, Any]) -> None:
         if not self.draining:
@@ -131,6 +140,7 @@ class WorkerHandle:
 
     _MESSAGES: ClassVar[Mapping[str, Callable[["WorkerHandle", Mapping[str, Any]], None]]] = {
         "ready": _is_ready,
+        "leaving": _is_leaving,
         "draining": _is_draining,
         "status": _tells,
         "final": _finishes,
