@@ -5,11 +5,6 @@ from typing import Any
 
 import attrs
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from twisted.web.server import Site
 
 from tests.ops.notes import NOTE_KINDS, sample
 from tlsproxy.notes import (
@@ -48,7 +43,7 @@ from tlsproxy.notes import (
     WouldBeRefused,
 )
 from tlsproxy.ops import metrics as metrics_module
-from tlsproxy.ops.metrics import Metrics, metrics_site
+from tlsproxy.ops.metrics import Metrics
 from tlsproxy.ops.status.model import BackendStatus, ServerStatus
 
 LISTEN = "0.0.0.0:465"
@@ -311,62 +306,3 @@ def test_no_series_tells_when_it_was_made() -> None:
     metrics = Metrics()
     metrics.take(note(SessionStarted))
     assert not any(name.partition("{")[0].endswith("_created") for name in figures(metrics))
-
-
-# The page
-
-
-def get(site: Site, request: bytes) -> bytes:
-    channel, transport = site.buildProtocol(None), StringTransport()
-    channel.makeConnection(transport)
-    channel.dataReceived(request + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    channel.connectionLost(Failure(ConnectionDone()))
-    return transport.value()
-
-
-def answer(request: bytes, metrics: Metrics | None = None) -> tuple[str, dict[str, str], str]:
-    """Status, header fields and body that the site answers ``request`` with."""
-    head, _, body = get(metrics_site(metrics or Metrics()), request).decode().partition("\r\n\r\n")
-    status, *lines = head.split("\r\n")
-    return status, dict(line.lower().split(": ", 1) for line in lines), body
-
-
-def test_the_page_is_read_by_prometheus() -> None:
-    metrics = Metrics()
-    metrics.take(note(SessionStarted, kind="stream"))
-    status, fields, body = answer(b"GET /metrics HTTP/1.1", metrics)
-    assert status == "HTTP/1.1 200 OK"
-    assert fields["content-type"].startswith("text/plain")
-    families = {family.name: family for family in text_string_to_metric_families(body)}
-    [sample_] = families["tlsproxy_sessions_started"].samples
-    assert (sample_.labels, sample_.value) == ({"listen": LISTEN, "kind": "stream"}, 1)
-    assert "process_resident_memory_bytes" in families
-
-
-def test_a_client_that_asks_for_openmetrics_gets_it() -> None:
-    _, fields, body = answer(b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0")
-    assert fields["content-type"].startswith("application/openmetrics-text")
-    assert body.rstrip().endswith("# EOF")
-
-
-@pytest.mark.parametrize(
-    ("request_line", "status"),
-    [
-        (b"HEAD /metrics", "200 OK"),
-        (b"GET /", "404 Not Found"),
-        (b"GET /metrics/x", "404 Not Found"),
-        (b"GET /metricsx", "404 Not Found"),
-        (b"POST /metrics", "405 Method Not Allowed"),
-        (b"DELETE /metrics", "405 Method Not Allowed"),
-    ],
-)
-def test_nothing_else_is_served(request_line: bytes, status: str) -> None:
-    assert answer(request_line + b" HTTP/1.1")[0] == f"HTTP/1.1 {status}"
-
-
-def test_requests_are_not_logged() -> None:
-    lines: list[str] = []
-    site = metrics_site(Metrics())
-    site._logFile = type("File", (), {"write": lines.append})
-    get(site, b"GET /metrics HTTP/1.1")
-    assert lines == []

@@ -12,12 +12,7 @@ from typing import Final, Generic, TypeVar
 import prometheus_client
 from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
-from twisted.web.http import NOT_ALLOWED, NOT_FOUND
-from twisted.web.http import Request as HttpRequest
-from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
 
 from tlsproxy.notes import (
     BackendFailed,
@@ -402,51 +397,3 @@ class Metrics:
                 to_client=self._bytes[listen, "to_client"],
             )
         return series
-
-
-class _Exposition(Resource):
-    """``/metrics`` by GET or HEAD, and nothing else.
-
-    Rendered in the reactor's thread: prometheus_client's resource for Twisted keeps a pool of threads for work of a
-    few milliseconds, and answers any path.
-    """
-
-    isLeaf = True  # noqa: N815 - Twisted's name
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        Resource.__init__(self)
-        self._registry = registry
-
-    def render(self, request: Request) -> bytes:
-        """The figures, in the format that the client asks for; or why not."""
-        if request.path != b"/metrics":
-            return _refusal(request, NOT_FOUND, b"404: see /metrics\n")
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader("allow", "GET, HEAD")
-            return _refusal(request, NOT_ALLOWED, b"405: GET or HEAD\n")
-        encode, content_type = choose_encoder(request.getHeader("accept") or "")
-        request.setHeader("content-type", content_type)
-        return encode(self._registry)
-
-
-def _refusal(request: Request, status: int, text: bytes) -> bytes:
-    request.setResponseCode(status)
-    request.setHeader("content-type", "text/plain; charset=utf-8")
-    return text
-
-
-class _Site(Site):
-    """Says nothing about requests: a scrape every few seconds isn't worth a line each."""
-
-    noisy = False
-
-    def __init__(self, root: Resource) -> None:
-        Site.__init__(self, root)
-
-    def log(self, _request: HttpRequest) -> None:
-        """Write no access log."""
-
-
-def metrics_site(metrics: Metrics) -> Site:
-    """A web site with ``metrics`` at ``/metrics``, and nothing else."""
-    return _Site(_Exposition(metrics.registry))
