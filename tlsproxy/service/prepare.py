@@ -4,7 +4,7 @@ What ``tlsproxy check`` finds and what a start would fail on is the same, since 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -19,6 +19,7 @@ from tlsproxy.errors import ConfigurationError, OptionsError, Problem
 from tlsproxy.fronts import KINDS, Kind
 from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.net.transparent import why_unavailable
+from tlsproxy.service.guarding import judged, read_records
 from tlsproxy.tls.client import ClientContext, client_context
 from tlsproxy.tls.contexts import ContextStore
 
@@ -48,10 +49,19 @@ class Prepared:
     warnings: tuple[Problem, ...]
     """What is valid, but may not do what its author thinks; each once."""
 
+    @property
+    def names_by_certificate(self) -> Mapping[str, frozenset[str]]:
+        """The names of each certificate to serve, by its file."""
+        return {certificate.path: certificate.names for certificate in self.contexts.certificates}
 
-def prepare(path: str | os.PathLike[str]) -> Prepared:
+
+def prepare(
+    path: str | os.PathLike[str], *, replacing: Mapping[str, Collection[str]] | None = None
+) -> Prepared:
     """Read a configuration file, and the certificates and keys it names.
 
+    :param replacing: The :attr:`Prepared.names_by_certificate` of what this is to take the place of, for
+        ``tls_certificate_guard``; None where it takes nobody's, and what that finds is warned of.
     :raises ConfigurationError: with every problem: of the file, of options that don't go together, of the certificates.
     """
     draft = load_draft(path)
@@ -65,7 +75,12 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     check.report_database(draft.configuration)
     for backend in draft.configuration.backends.values():
         check.backend(backend)
-    problems = _each_once(*draft.problems, *check.problems)
+    records, unreadable = read_records(draft.configuration)
+    judgement = list(judged(draft.configuration, contexts.certificates, records, replacing or {}))
+    if replacing is None:
+        check.warnings += judgement
+        judgement = []
+    problems = _each_once(*draft.problems, *check.problems, *unreadable, *judgement)
     if problems:
         raise ConfigurationError(problems)
     return Prepared(

@@ -63,7 +63,8 @@ class ProxyService(TlsproxyService):
         return serving
 
     def _switch(self) -> Deferred[Switched]:
-        return self._in_thread(lambda: prepare(self.path)).addCallback(self._switch_to)
+        replacing = self._prepared.names_by_certificate
+        return self._in_thread(lambda: prepare(self.path, replacing=replacing)).addCallback(self._switch_to)
 
     def _switch_to(self, prepared: Prepared) -> Switched:
         change = self._sockets.prepare([each.listen for each in prepared.listens])
@@ -74,7 +75,7 @@ class ProxyService(TlsproxyService):
             change.abandon()
             raise
         change.commit()
-        before, self._serving = self._serving, serving
+        before, self._serving, self._prepared = self._serving, serving, prepared
         if before is not None:
             self._retire(before)
         return Switched(prepared.configuration, prepared.warnings)
