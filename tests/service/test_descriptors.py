@@ -12,6 +12,7 @@ from tests.support.certificates import Authority
 from tlsproxy.notes import DescriptorsScarce, Note
 from tlsproxy.service import descriptors
 from tlsproxy.service.descriptors import (
+    BURST,
     OVERHEAD,
     PAUSE,
     QUIET,
@@ -135,6 +136,7 @@ class Port:
         self.reading = True
         self.connected = True
         self.made: list[int] = []
+        self.numberAccepts = 100
 
     def transport(self, accepted: Accepted, *_: object) -> str:
         self.made.append(accepted.number)
@@ -148,13 +150,14 @@ class Port:
 
 
 class Watched:
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 200) -> None:
         self.clock = Clock()
         self.notes: list[Note] = []
         self.next = 10
         self.watch = DescriptorWatch(
             limit, clock=self.clock, notify=self.notes.append, next_descriptor=lambda: self.next
         )
+        self.few = limit - RESERVE
         self.ports = [Port(), Port()]
         for port in self.ports:
             self.watch.guard(port)
@@ -171,22 +174,22 @@ class Watched:
 class TestWatch:
     def test_with_enough_left_nothing_happens(self) -> None:
         watched = Watched()
-        watched.accepts(99 - RESERVE)
+        watched.accepts(watched.few - 1)
         assert watched.accepting == [True, True]
-        assert watched.ports[0].made == [99 - RESERVE]
+        assert watched.ports[0].made == [watched.few - 1]
         assert watched.notes == []
 
     def test_when_few_are_left_every_port_stops_and_it_is_noted_once(self) -> None:
         watched = Watched()
-        watched.accepts(100 - RESERVE)
-        watched.accepts(101 - RESERVE)
+        watched.accepts(watched.few)
+        watched.accepts(watched.few + 1)
         assert watched.accepting == [False, False]
-        assert watched.notes == [DescriptorsScarce(limit=100)]
-        assert watched.ports[0].made == [100 - RESERVE, 101 - RESERVE]
+        assert watched.notes == [DescriptorsScarce(limit=200)]
+        assert watched.ports[0].made == [watched.few, watched.few + 1]
 
     def test_it_goes_on_when_there_are_some(self) -> None:
         watched = Watched()
-        watched.accepts(100 - RESERVE)
+        watched.accepts(watched.few)
         watched.clock.pump([PAUSE] * 5)
         assert watched.accepting == [False, False]
         watched.next = 20
@@ -197,12 +200,12 @@ class TestWatch:
     def test_a_shortage_is_told_once_however_often_it_stops(self) -> None:
         watched = Watched()
         for _ in range(10):
-            watched.accepts(100 - RESERVE)
+            watched.accepts(watched.few)
             watched.next = 20
             watched.clock.advance(PAUSE)
         assert len(watched.notes) == 1
         watched.clock.advance(QUIET)
-        watched.accepts(100 - RESERVE)
+        watched.accepts(watched.few)
         assert len(watched.notes) == 2
 
     def test_of_many_a_share_is_left(self) -> None:
@@ -212,9 +215,24 @@ class TestWatch:
         watched.accepts(15_000)
         assert watched.accepting == [False, False]
 
+    def test_of_few_the_half_is_left(self) -> None:
+        """Or a process whose own are as many as the reserve would accept nobody."""
+        watched = Watched(40)
+        watched.accepts(24)
+        assert watched.accepting == [True, True]
+        watched.accepts(25)
+        assert watched.accepting == [False, False]
+
+    def test_a_turn_accepts_a_burst_at_most(self) -> None:
+        """Twisted's port goes on from where a turn leaves it: what was accepted if that is another number, else 20 more."""
+        watched = Watched()
+        assert watched.ports[0].numberAccepts == BURST
+        watched.accepts(11)
+        assert watched.ports[0].numberAccepts == 1 == BURST - 20
+
     def test_a_port_that_was_closed_meanwhile_stays_closed(self) -> None:
         watched = Watched()
-        watched.accepts(100 - RESERVE)
+        watched.accepts(watched.few)
         watched.ports[1].connected = False
         watched.next = 20
         watched.clock.advance(PAUSE)
@@ -222,7 +240,7 @@ class TestWatch:
 
     def test_stopped_it_touches_nothing_more(self) -> None:
         watched = Watched()
-        watched.accepts(100 - RESERVE)
+        watched.accepts(watched.few)
         watched.watch.stop()
         watched.watch.stop()
         watched.clock.advance(PAUSE)

@@ -25,8 +25,12 @@ PER_SESSION: Final = 2
 OVERHEAD: Final = 64
 """Descriptors of a process beside those of its sessions: log, epoll, threads' pipes, connections for metrics and status."""
 
-RESERVE: Final = 32
-"""The fewest that are left when no more are accepted, for the backends' connections of sessions that have begun."""
+BURST: Final = 21
+"""Connections accepted in one turn of the reactor, which can't be stopped in the middle. Twisted takes ever more."""
+
+RESERVE: Final = 48
+"""The fewest that are left when no more are accepted: for a burst with its backends' connections, and those of sessions
+that have begun. A process that could have no more than twice as many beside its own goes on to the half of them."""
 
 RESERVE_SHARE: Final = 16
 """One in so many is left, where that is more."""
@@ -98,10 +102,11 @@ class DescriptorWatch:
         :param next_descriptor: Says which one would be next; for tests.
         """
         self._limit = limit
-        self._threshold = limit - max(RESERVE, limit // RESERVE_SHARE)
         self._clock = clock
         self._notify = notify
         self._next_descriptor = next_descriptor or _next_descriptor
+        half = (self._next_descriptor() + limit) // 2
+        self._threshold = max(limit - max(RESERVE, limit // RESERVE_SHARE), half)
         self._ports: list[Any] = []
         self._retry: IDelayedCall | None = None
         self._over = -QUIET
@@ -114,11 +119,15 @@ class DescriptorWatch:
         make = port.transport
 
         def transport(accepted: Any, *arguments: Any) -> Any:
+            port.numberAccepts = (
+                1  # of which Twisted, when the turn ends, makes what was accepted in it, or 21
+            )
             if accepted.fileno() >= self._threshold:
                 self._pause()
             return make(accepted, *arguments)
 
         port.transport = transport
+        port.numberAccepts = BURST
         self._ports.append(port)
 
     def stop(self) -> None:
