@@ -4,13 +4,16 @@ There is no registry to take images from here: the build's commands run in direc
 that the image's user would have.
 """
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,8 @@ from urllib.request import urlopen
 import pytest
 from attrs import frozen
 
-from tests.support.certificates import Authority
-from tests.support.processes import Program, free_ports, run
+from tests.support.certificates import Authority, Issued
+from tests.support.processes import Program, free_port, free_ports, run
 from tests.support.programs import require, require_root, unavailable
 from tlsproxy.config.model import Configuration
 from tlsproxy.config.parse import parse
@@ -130,66 +133,87 @@ def test_the_image_copies_what_was_built() -> None:
     assert stages()[0][0].rest.endswith(" AS build")
 
 
-def test_the_image_s_program_serves_without_any_right(
-    image: Path, authority: Authority, tmp_path: Path
-) -> None:
-    """As the image's user, with no capability, from certificates as a Secret's volume has them, in the pod's group."""
+@frozen
+class Running:
+    """The image's entry point at work, as in the pod."""
+
+    program: Program
+    tls: Path
+    """Where the Secret is mounted."""
+    ports: Mapping[str, int]
+
+
+@pytest.fixture(scope="module")
+def running(image: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """As the image's user, with no capability, and with a Secret for the pod's group."""
     require_root("becoming the image's user")
     setpriv = require("setpriv", package="util-linux")
-    user, group = final("USER")[0].split(":")
-    tls = secret(authority, tmp_path, int(group))
-    smtp, smtps, metrics, status = free_ports(4)
-    toml = config_map()
-    for written, real in {
-        "/run/tls/": f"{tls}/",
-        "0.0.0.0:10025": f"127.0.0.1:{smtp}",
-        "0.0.0.0:10465": f"127.0.0.1:{smtps}",
-        "0.0.0.0:9465": f"127.0.0.1:{metrics}",
-        "0.0.0.0:9466": f"127.0.0.1:{status}",
-    }.items():
-        assert written in toml
-        toml = toml.replace(written, real)
-    config = tmp_path / "tlsproxy.toml"
-    config.write_text(toml)
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    directory = tmp_path_factory.mktemp("pod")
+    for parent in (directory, directory.parent, directory.parent.parent):
         parent.chmod(0o711)
+    user, group = final("USER")[0].split(":")
+    tls = directory / "tls"
+    renew(tls, authority.issue("mx.example.org"))
+    ports = dict(zip(("10025", "10465", "9465", "9466"), free_ports(4), strict=True))
+    toml = config_map()
+    assert "/run/tls/" in toml
+    toml = toml.replace("/run/tls/", f"{tls}/")
+    for written, port in ports.items():
+        assert f'"0.0.0.0:{written}"' in toml
+        toml = toml.replace(f'"0.0.0.0:{written}"', f'"127.0.0.1:{port}"')
+    config = directory / "tlsproxy.toml"
+    config.write_text(toml)
     entry, *arguments = final("ENTRYPOINT")
     start = [
-        setpriv,
-        f"--reuid={user}",
-        f"--regid={group}",
-        "--clear-groups",
-        "--no-new-privs",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        image / "bin" / entry,
-        *arguments,
-        *[each.replace("/etc/tlsproxy/tlsproxy.toml", str(config)) for each in final("CMD")],
+        *(setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups"),
+        *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"),
+        *(image / "bin" / entry, *arguments),
+        *(each.replace("/etc/tlsproxy/tlsproxy.toml", str(config)) for each in final("CMD")),
     ]
     with Program(start, env={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}, cwd=Path("/")) as program:
         program.wait_for_output('"event": ?"started"')
-        for probe in ("livenessProbe", "readinessProbe"):
-            with urlopen(f"http://127.0.0.1:{status}{proxy_container()[probe]['httpGet']['path']}") as answer:
-                assert answer.status == 200
-        check = healthcheck(status)
-        assert run(check)[0] == 0
-    assert run(check)[0] != 0
+        program.wait_for_port(*ports.values())
+        yield Running(program, tls, ports)
 
 
-def secret(authority: Authority, directory: Path, group: int) -> Path:
-    """A directory such as a Secret is mounted as: names that lead through ``..data``, which is replaced as a whole."""
+def renew(directory: Path, issued: Issued) -> None:
+    """Write a Secret as the kubelet does: names lead through the link ``..data``, which is replaced as a whole."""
     [volume] = [each for each in pod()["volumes"] if "secret" in each]
-    issued = authority.issue("mx.example.org")
-    version = directory / "tls" / "..2026_11_23"
+    version = directory / f"..{issued.certificate.serial_number}"
     version.mkdir(parents=True)
     for name, content in {"tls.crt": issued.chain_path.read_bytes(), "tls.key": issued.key_pem}.items():
         file = version / name
         file.write_bytes(content)
         file.chmod(volume["secret"]["defaultMode"])
-        os.chown(file, 0, group)
-        (directory / "tls" / name).symlink_to(f"..data/{name}")
-    (directory / "tls" / "..data").symlink_to(version.name)
-    return directory / "tls"
+        os.chown(file, 0, pod()["securityContext"]["fsGroup"])
+        with contextlib.suppress(FileExistsError):
+            (directory / name).symlink_to(f"..data/{name}")
+    (directory / "..data_tmp").symlink_to(version.name)
+    (directory / "..data_tmp").rename(directory / "..data")
+
+
+def test_the_image_s_program_serves_without_any_right(running: Running) -> None:
+    """The probes of the pod, and Compose's."""
+    for probe in ("livenessProbe", "readinessProbe"):
+        path = proxy_container()[probe]["httpGet"]["path"]
+        with urlopen(f"http://127.0.0.1:{running.ports['9466']}{path}", timeout=10) as answer:
+            assert answer.status == 200
+    assert run(healthcheck(running.ports["9466"]))[0] == 0
+
+
+def test_a_secret_that_is_renewed_is_served(running: Running, authority: Authority) -> None:
+    where = ("127.0.0.1", running.ports["10465"])
+    before = ssl.get_server_certificate(where, timeout=10)
+    renewed = authority.issue("mx.example.org")
+    renew(running.tls, renewed)
+    running.program.wait_until(
+        lambda: ssl.get_server_certificate(where, timeout=10) != before, "it isn't served"
+    )
+    assert ssl.get_server_certificate(where, timeout=10) == renewed.pem.decode()
+
+
+def test_the_health_check_fails_where_nothing_answers() -> None:
+    assert run(healthcheck(free_port()))[0] != 0
 
 
 def healthcheck(port: int) -> list[str]:

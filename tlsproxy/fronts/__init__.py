@@ -1,6 +1,6 @@
 """Protocol machines that speak to clients: events in, commands out, no I/O.
 
-A kind of listener is one file here and one row in :data:`KINDS`.
+A kind of listener is one file here and one row in ``KINDS``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -63,7 +63,7 @@ class NotIntroduced:
 
 
 class Introduction:
-    """The dialogue with the backend from :attr:`opening` to one of the two results.
+    """The dialogue with the backend from ``opening`` to one of the two results.
 
     :ivar opening: What to send before anything else; may be empty.
     """
