@@ -1,9 +1,11 @@
 """Writes the parts of the documents that follow from the code: ``python docs/generate.py``, or ``make docs``.
 
-A document marks such a part with ``<!-- generated: NAME -->`` and ``<!-- end -->``; what stands between is replaced.
+A document marks such a part with ``<!-- generated: NAME -->`` and ``<!-- end -->``; what stands between is replaced. The
+manual pages are whole files, by ``docs/manual.py``.
 """
 
 import re
+import runpy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from tlsproxy.ops.metrics import Metrics
 from tlsproxy.ops.service_figures import DECLARED
 
 DOCS = Path(__file__).parent
+
+MANUAL = runpy.run_path(str(DOCS / "manual.py"))
 
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -47,6 +51,21 @@ def tables() -> Iterator[str]:
         yield ""
 
 
+def command_line() -> Iterator[str]:
+    """Every command with its arguments."""
+    for command in MANUAL["commands"]():
+        yield f"### `{command.name}`\n"
+        yield f"```text\n{command.usage}\n```\n"
+        yield f"{command.description or command.summary}\n"
+        yield from (f"- `{each.invocation}`: {each.help}" for each in command.arguments)
+        yield f"\n{command.epilog}\n" if command.epilog else ""
+
+
+def exit_statuses() -> Iterator[str]:
+    """What the exit status of every command means."""
+    return MANUAL["exit_statuses"]()  # type: ignore[no-any-return]  # runpy knows no types
+
+
 def metrics() -> Iterator[str]:
     """Every metric of ours."""
     yield "| Metric | Type | Labels | What it tells |"
@@ -67,7 +86,13 @@ def declared_metrics() -> Iterator[MetricWrapperBase]:
             yield collector
 
 
-PARTS: Mapping[str, Callable[[], Iterator[str]]] = {"options": options, "tables": tables, "metrics": metrics}
+PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
+    "options": options,
+    "tables": tables,
+    "metrics": metrics,
+    "command_line": command_line,
+    "exit_statuses": exit_statuses,
+}
 
 
 def generated(text: str) -> str:
@@ -93,3 +118,4 @@ if __name__ == "__main__":
         after = generated(before)
         if after != before:
             document.write_text(after)
+    MANUAL["write"](TABLES)

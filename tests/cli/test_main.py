@@ -3,6 +3,7 @@
 import io
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -41,7 +42,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     out = capsys.readouterr().out
     for command in COMMANDS:
-        assert f"    {command} " in out
+        assert re.search(rf"^    {command}\b", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

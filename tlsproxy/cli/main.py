@@ -20,10 +20,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "tlsproxy.cli.check",
     "eval": "tlsproxy.cli.eval",
     "probe": "tlsproxy.cli.probe",
+    "reload": "tlsproxy.cli.reload",
     "status": "tlsproxy.cli.status",
     "report": "tlsproxy.cli.report",
     "import": "tlsproxy.cli.importing",
     "demo": "tlsproxy.cli.demo",
+    "completion": "tlsproxy.cli.completion",
 }
 """Each command's module, in the order of ``--help``."""
 
