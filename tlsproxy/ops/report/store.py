@@ -82,7 +82,7 @@ _COUNT: Final = tuple(field.name for field in fields(SessionCount))
 
 _ADD_CLIENT: Final = f"""
 INSERT INTO clients ({", ".join(_CLIENT)}) VALUES ({", ".join(f":{name}" for name in _CLIENT)})
-ON CONFLICT DO UPDATE SET
+ON CONFLICT (listen, candidate, network, version, helo, server_name) DO UPDATE SET
     offered = excluded.offered,
     cipher = excluded.cipher,
     sessions = sessions + excluded.sessions,
@@ -92,7 +92,9 @@ ON CONFLICT DO UPDATE SET
 
 _ADD_COUNT: Final = f"""
 INSERT INTO counts ({", ".join(_COUNT)}) VALUES ({", ".join(f":{name}" for name in _COUNT)})
-ON CONFLICT DO UPDATE SET sessions = sessions + excluded.sessions, refused = refused + excluded.refused
+ON CONFLICT (listen, candidate, version, day) DO UPDATE SET
+    sessions = sessions + excluded.sessions,
+    refused = refused + excluded.refused
 """  # noqa: S608 - the names are ours
 
 _IS_KNOWN: Final = """
@@ -125,7 +127,11 @@ class ReportReader:
             # SQLite wants then (sqlite.org/wal.html, "Read-Only Databases").
             idle = not Path(f"{path}-wal").exists()
             self._connection = _connected(_uri(path, "ro") + ("&immutable=1" if idle else ""))
-            _check_version(self._connection)
+            try:
+                _check_version(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
 
     def rows(
         self, *, since: float = 0.0, listen: str | None = None, limit: int = MAX_ROWS
@@ -301,13 +307,14 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
         [[found]] = connection.execute("PRAGMA quick_check(1)").fetchall()
         if found != "ok":
             raise sqlite3.DatabaseError(found)  # noqa: TRY301 - as where SQLite notices by itself
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables:
+            _check_version(connection)  # before anything is written to what may be somebody else's
         connection.execute("PRAGMA journal_mode = WAL")
         # With WAL this survives the end of the process at any time, and loses the last writes when the power fails.
         connection.execute("PRAGMA synchronous = NORMAL")
-        [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not tables:
             connection.executescript(_SCHEMA)
-        _check_version(connection)
     except BaseException:
         connection.close()
         raise
