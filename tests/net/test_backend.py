@@ -14,6 +14,7 @@ from tlsproxy.config.backend import Backend, BackendTls, Server
 from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.identity.client import ClientAddress, normalized_address
 from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
+from tlsproxy.net.dialing import SHORTAGE
 from tlsproxy.net.transparent import TransparentReactor
 from tlsproxy.notes import BackendReached, BackendServerDown, BackendServerUp, Note
 from tlsproxy.policy.selection import SelectionPolicy, ServerLoad, Standing
@@ -260,6 +261,13 @@ class TestTelling:
 
 
 class TestOutages:
+    def test_a_shortage_on_this_machine_is_no_server_s_fault(self) -> None:
+        world = World(max_failures=1)
+        user = world.user()
+        world.last(0).fails(SHORTAGE)
+        assert user.told == [("failed", A, SHORTAGE)]
+        assert world.noted == []
+
     def test_a_server_that_fails_is_out_and_comes_back(self) -> None:
         world = World(max_failures=2, ejection_time=10)
         for _ in range(2):

@@ -1,5 +1,6 @@
 """Opening a connection to one server."""
 
+from errno import EADDRNOTAVAIL, EMFILE
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from tests.net.test_names import NameServer
 from tlsproxy.config.addresses import parse_server_address
-from tlsproxy.net.dialing import Dialer, Dialing, _NamingReactor
+from tlsproxy.net.dialing import SHORTAGE, Dialer, Dialing, _NamingReactor
 from tlsproxy.net.names import RememberingResolver
 
 V4, V6 = IPv4Address("TCP", "192.0.2.1", 25), IPv6Address("TCP", "2001:db8::1", 25)
@@ -83,6 +84,11 @@ class TestAddresses:
             (error.ConnectionRefusedError(), "connection refused"),
             (error.TimeoutError(), "no connection within 5 s"),
             (error.NoRouteError(), "no route to host"),
+            (error.ConnectBindError(EMFILE, "Too many open files"), SHORTAGE),
+            (
+                error.ConnectBindError(EADDRNOTAVAIL, "Cannot assign requested address"),
+                "Cannot assign requested",
+            ),
             (error.ConnectError(string="odd"), "odd"),
         ],
     )

@@ -16,7 +16,7 @@ from tlsproxy.config.backend_checks import server_name
 from tlsproxy.fronts.options import IdentityMode
 from tlsproxy.identity.client import ClientAddress
 from tlsproxy.net.approach import CLOSE_TIMEOUT, Approach, Approaching, BackendServer
-from tlsproxy.net.dialing import Dialer, DialingReactor
+from tlsproxy.net.dialing import SHORTAGE, Dialer, DialingReactor
 from tlsproxy.net.health import Checker
 from tlsproxy.net.leg import Leg
 from tlsproxy.net.names import RememberingResolver
@@ -321,8 +321,8 @@ class _Wait:
             connection.blame(detail)
 
     def approach_failed(self, detail: str) -> None:
-        blamed = self._transparent is None or not self._transparent.refused
-        self._failed(self._taken(), detail, blamed=blamed)
+        own_fault = detail == SHORTAGE or (self._transparent is not None and self._transparent.refused)
+        self._failed(self._taken(), detail, blamed=not own_fault)
         self._advance()
         self._desk.wake()
 

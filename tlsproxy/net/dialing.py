@@ -5,6 +5,7 @@ once the connection is up, the transport is given the protocol that it is for, a
 """
 
 from collections.abc import Callable
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
@@ -33,6 +34,11 @@ _DETAILS: Final = (
     (error.DNSLookupError, "host name not found"),
     (error.NoRouteError, "no route to host"),
 )
+
+SHORTAGE: Final = "no file descriptor or memory left for a connection"
+"""The reason of a failure that is this machine's own, and no server's."""
+
+_SHORT: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class DialingReactor(Protocol):
@@ -112,6 +118,8 @@ def _is_ip(host: str) -> bool:
 
 
 def _in_words(reason: Failure, timeout: float) -> str:
+    if reason.check(error.ConnectError) and reason.value.osError in _SHORT:  # type: ignore[union-attr]
+        return SHORTAGE
     for kind, words in _DETAILS:
         if reason.check(kind):
             return words.format(timeout=timeout)
