@@ -1,5 +1,9 @@
 """Metrics of a running proxy, over HTTP, beside the log that tells of the same session."""
 
+import os
+import signal
+import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -43,6 +47,15 @@ def metrics_port() -> int:
 def proxy(certificate: Issued, metrics_port: int, tmp_path: Path) -> Iterator[Proxy]:
     with Server(echo) as backend:
         toml = CONFIG.format(metrics=metrics_port, certificate=certificate, backend=backend)
+        with Proxy.start(tmp_path, toml) as proxy:
+            proxy.wait_for_port(metrics_port)
+            yield proxy
+
+
+@pytest.fixture
+def workers(certificate: Issued, metrics_port: int, tmp_path: Path) -> Iterator[Proxy]:
+    with Server(echo) as backend:
+        toml = "workers = 2\n" + CONFIG.format(metrics=metrics_port, certificate=certificate, backend=backend)
         with Proxy.start(tmp_path, toml) as proxy:
             proxy.wait_for_port(metrics_port)
             yield proxy
@@ -97,3 +110,45 @@ def test_a_session_is_counted_as_the_log_tells_it(
 def test_nothing_else_is_served(metrics_port: int) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/", timeout=10)
+
+
+def test_what_workers_counted_outlives_them(
+    workers: Proxy, metrics_port: int, client_context: ssl.SSLContext
+) -> None:
+    """Killed and replaced, they take no count along: a counter that falls would be taken for traffic."""
+    [port] = workers.ports()
+
+    def talk() -> None:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+            with client_context.wrap_socket(plain, server_hostname="mx.example.org") as wrapped:
+                wrapped.sendall(b"hello")
+                assert wrapped.recv(5) == b"hello"
+
+    def told(name: str) -> float:
+        return sum(scrape(metrics_port).get(f"tlsproxy_{name}", {}).values())
+
+    for _ in range(5):
+        talk()
+    workers.wait_until(lambda: told("sessions_ended_total") == 5, "not all sessions counted", 30)
+    for pid in children(workers.pid):
+        os.kill(pid, signal.SIGKILL)
+    seen = []
+
+    def replaced() -> bool:
+        seen.append(told("sessions_ended_total"))
+        return told("worker_restarts_total") == 2 and told("processes") == 2
+
+    workers.wait_until(replaced, "workers not replaced", 60)
+    talk()
+    workers.wait_until(lambda: told("sessions_ended_total") == 6, "the session after isn't counted", 30)
+    assert set(seen) == {5}
+
+
+def children(supervisor: int) -> list[int]:
+    """The workers: children of the generation, which is a child of the supervisor."""
+    generations = _children(supervisor)
+    return [pid for generation in generations for pid in _children(generation)]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
