@@ -123,8 +123,8 @@ class Postfix(MailServer):
         ]
         parameters = {**self._defaults(), **self.options}
         etc = self.directory / "etc"
-        _write_settled(etc / "main.cf", "".join(f"{name} = {value}\n" for name, value in parameters.items()))
-        _write_settled(etc / "master.cf", _SERVICES + "".join(entries))
+        write_settled(etc / "main.cf", "".join(f"{name} = {value}\n" for name, value in parameters.items()))
+        write_settled(etc / "master.cf", _SERVICES + "".join(entries))
 
     def _defaults(self) -> dict[str, str]:
         mailbox_owner = pwd.getpwnam(_MAILBOX_OWNER)
@@ -178,7 +178,7 @@ def _make_owned(path: Path, owner: str | None, group: str | None, mode: int) -> 
     path.chmod(mode)
 
 
-def _write_settled(path: Path, content: str) -> None:
+def write_settled(path: Path, content: str) -> None:
     """Write a configuration file with an old time stamp: Postfix waits with one that may be being written."""
     path.write_text(content)
     os.utime(path, (0, 0))

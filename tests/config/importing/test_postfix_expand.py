@@ -36,7 +36,7 @@ TABLE = [
     ("${reference?yes}", "yes"),
     ("${x?{yes}:{no}}", "yes"),
     ("${empty?{yes}:{no}}", "no"),
-    ("${empty ?{yes}:{no}}", None),
+    ("${empty ?{yes}:{no}}", "no"),
     ("${empty? {yes} : {no} }", "no"),
     ("${x?a:b}", "a:b"),
     ("${x?{$y}}", "<X>"),
@@ -94,7 +94,7 @@ def test_what_postfix_cannot_expand_is_an_error(text: str, why: str) -> None:
 
 
 def test_names_without_a_value_are_told() -> None:
-    assert expand("$nothing ${x} ${other?a}", VALUES.get) == (" X ", frozenset({"nothing"}))
+    assert expand("$nothing ${x} ${other?a}", VALUES.get) == (" X ", frozenset({"nothing", "other"}))
 
 
 @given(st.text(alphabet=st.sampled_from("${}()xy?:=!<> level10")))

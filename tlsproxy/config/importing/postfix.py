@@ -151,7 +151,7 @@ class _Importer:
         backends = dict(self._backends())
         top = Table(comments=_preface(self.entrances, backends if not self.servers else {}))
         top.comments += self.top.loose_comments()
-        top.entries = [*self.top.entries(), *common.entries()]
+        top.entries = Options({**self.top.values, **common.values}).entries()
         top.remarks = common.loose_comments()
         top.tables = [
             Table(header("backend", name), entries=[Entry("servers", servers), Entry("identity", "xclient")])

@@ -1,14 +1,14 @@
 """Postfix's ``$name`` in the values of parameters: the rules of postconf(5), as ``mac_expand(3)`` carries them out.
 
-==============================  =======================================================
-``$name ${name} $(name)``       the value, itself expanded; nothing where it isn't set
-``${name?text} ${name?{text}}`` ``text`` if the value isn't empty
-``${name:text} ${name:{text}}`` ``text`` if it is
-``${name?{text}:{text}}``       one or the other
-``${{text} == {text} ? …}``     a comparison in the place of a name: ``== != < <= >= >``; with ``level`` behind the
-                                operator it is one of compatibility levels
-``$$``                          ``$``
-==============================  =======================================================
+===============================  ======================================================
+``$name ${name} $(name)``        the value, itself expanded; nothing where it isn't set
+``${name?text} ${name?{text}}``  ``text`` if the value isn't empty
+``${name:text} ${name:{text}}``  ``text`` if it is
+``${name?{text}:{text}}``        one or the other
+``${{text} == {text} ? …}``      a comparison in the place of a name: ``== != < <= >= >``; with ``level`` behind the
+                                 operator it is one of compatibility levels
+``$$``                           ``$``
+===============================  ======================================================
 
 Braces may have white space around them. A value that can't be expanded stops Postfix.
 """
@@ -49,7 +49,8 @@ def expand(text: str, lookup: Lookup) -> tuple[str, frozenset[str]]:
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _OPERATOR = re.compile(r"([<>!=?+\-*/~&|%]+)([A-Za-z]*)")
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACES = " \t\r\n"
+_SPACE = re.compile(f"[{_SPACES}]*")
 _CLOSING = {"(": ")", "{": "}"}
 
 _RELATIONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -109,13 +110,13 @@ class _Expansion:
                 return condition
         else:
             match = _NAME.match(body)
-            name, rest = (match[0], body[match.end() :]) if match is not None else ("", body)
+            name, rest = (match[0], body[match.end() :].lstrip(_SPACES)) if match is not None else ("", body)
             if not name or (rest and rest[0] not in "?:"):
                 raise ExpansionError(f"has {body!r} where the name of a parameter belongs")
             found = self.lookup(name)
+            if found is None:
+                self.unknown.add(name)
             if not rest:
-                if found is None:
-                    self.unknown.add(name)
                 return self.text(found or "")
             condition = found or ""
         if rest[0] not in "?:":
@@ -204,5 +205,5 @@ def _operand(text: str) -> tuple[str, str]:
     for position in range(start, len(text)):
         level += (text[position] == "{") - (text[position] == "}")
         if level == 0:
-            return text[start + 1 : position], text[position + 1 :].lstrip(" \t\r\n")
+            return text[start + 1 : position], text[position + 1 :].lstrip(_SPACES)
     raise ExpansionError("has braces that don't match")
