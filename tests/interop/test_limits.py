@@ -1,5 +1,6 @@
 """Limits from outside: a real process refuses, says so, and goes on; who is slow is cut off, but not for its backend."""
 
+import contextlib
 import socket
 import ssl
 import time
@@ -419,3 +420,44 @@ backend = "mail"
             assert len([each for each in proxy.notes if each["event"] == "descriptors_scarce"]) == 1
             with socket.create_connection(("127.0.0.1", proxy.ports()[0]), timeout=10) as client:
                 assert client.recv(100) == b"220 old.example\r\n"
+
+
+def test_workers_count_together(tmp_path: Path, authority: Authority) -> None:
+    """Two processes accept; neither has as many sessions as the limit allows both."""
+    certificate = authority.issue("mx.example.org", stem="workers")
+    with Server(mail) as backend:
+        toml = f"""
+workers = 2
+max_sessions = 6
+session_rate_per_peer = 20
+tls_certificate = "{certificate.chain_path}"
+tls_key = "{certificate.key_path}"
+[backend.mail]
+servers = ["{backend.address}"]
+source_address = "127.0.0.9"
+[[esmtp_listener]]
+backend = "mail"
+  [[esmtp_listener.listen]]
+  address = "127.0.0.1:0"
+"""
+        with Proxy.start(tmp_path, toml) as proxy, contextlib.ExitStack() as stack:
+            (port,) = set(proxy.ports())
+
+            def answer(source: str) -> str:
+                client = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0))
+                )
+                return client.recv(100).decode()
+
+            answers = [answer(f"127.0.0.{number}") for number in range(2, 26)]
+            assert [each.startswith("220") for each in answers] == [True] * 6 + [False] * 18
+            assert {each[:9] for each in answers[6:]} == {"421 4.7.0"}
+            stack.pop_all().close()
+            for note in [each for each in proxy.notes if each["event"] == "session_started"]:
+                proxy.wait_for_note("session_ended", session=note["session"])
+            started = []
+            for _ in range(25):
+                started.append(answer("127.0.0.99").startswith("220"))
+                stack.pop_all().close()
+            # One that has just ended may still have its place for a moment.
+            assert 12 <= sum(started) <= 21
