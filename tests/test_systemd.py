@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import require
+from tlsproxy.service.ending import CUT
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "systemd"
@@ -72,7 +73,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("setting", ["ExecStartPre", "ExecStart"])
+@pytest.mark.parametrize("setting", ["ExecStartPre", "ExecStart", "ExecReload"])
 def test_the_service_starts_programs_with_arguments_that_they_know(setting: str) -> None:
     [command] = values("tlsproxy.service", setting)
     program, *arguments = shlex.split(command)
@@ -88,6 +89,18 @@ def test_the_service_loads_the_credentials_that_the_sample_configuration_names()
     sample = tomllib.loads((ROOT / "etc/tlsproxy.toml").read_text())
     named = {sample["tls_certificate"], sample["tls_key"]}
     assert named == {f"credential:{name}" for name in loaded}
+
+
+def test_the_service_is_commanded_where_the_sample_configuration_says() -> None:
+    sample = tomllib.loads((ROOT / "etc/tlsproxy.toml").read_text())
+    [command] = values("tlsproxy.service", "ExecReload")
+    assert shlex.split(command)[-1] == sample["control_socket"]
+    [directory] = values("tlsproxy.service", "RuntimeDirectory")
+    assert sample["control_socket"].startswith(f"/run/{directory}/")
+
+
+def test_a_stop_that_cut_sessions_is_no_failure() -> None:
+    assert values("tlsproxy.service", "SuccessExitStatus") == [str(CUT)]
 
 
 def test_the_service_may_make_the_memory_that_callbacks_need() -> None:
