@@ -22,6 +22,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "postscreen_use_tls": "$smtpd_use_tls",
     "queue_directory": "/var/spool/postfix",
     "smtpd_client_connection_count_limit": "50",
+    "smtpd_client_connection_limit_exceptions": "",
     "smtpd_client_connection_rate_limit": "0",
     "smtpd_client_event_limit_exceptions": "${smtpd_client_connection_limit_exceptions:$mynetworks}",
     "smtpd_client_new_tls_session_rate_limit": "0",
