@@ -16,6 +16,7 @@ def test_workers_restarts_and_the_last_reload_are_told() -> None:
     assert figures(evolve(SERVICE, worker_restarts=3)) == {
         "tlsproxy_workers": 2,
         "tlsproxy_processes": 2,
+        "tlsproxy_processes_draining": 0,
         "tlsproxy_worker_restarts_total": 3,
         "tlsproxy_draining": 0,
         "tlsproxy_generation": 2,
@@ -25,6 +26,12 @@ def test_workers_restarts_and_the_last_reload_are_told() -> None:
         "tlsproxy_last_reload_successful": 0,
         "tlsproxy_last_reload_duration_seconds": 0.25,
     }
+
+
+def test_processes_of_before_a_reload_are_told_apart() -> None:
+    old, new = SERVICE.processes
+    found = figures(evolve(SERVICE, processes=(old, evolve(new, generation=2))))
+    assert (found["tlsproxy_processes"], found["tlsproxy_processes_draining"]) == (1, 1)
 
 
 def test_a_service_that_drains_says_so() -> None:

@@ -5,12 +5,12 @@ from typing import Final
 from attrs import evolve
 
 from tlsproxy.ops.status.model import Family, Sample, ServiceState, ServiceStatus
+from tlsproxy.ops.status.overview import newest
 
 WORKERS: Final = Family("tlsproxy_workers", "gauge", "Processes that are to serve sessions.")
-PROCESSES: Final = Family(
-    "tlsproxy_processes",
-    "gauge",
-    "Processes that serve sessions, those that drain after a reload among them.",
+PROCESSES: Final = Family("tlsproxy_processes", "gauge", "Processes that take new sessions.")
+PROCESSES_DRAINING: Final = Family(
+    "tlsproxy_processes_draining", "gauge", "Processes of before a reload, whose sessions go on."
 )
 RESTARTS: Final = Family("tlsproxy_worker_restarts", "counter", "Workers that died and were replaced.")
 GENERATION: Final = Family(
@@ -37,6 +37,7 @@ RELOAD_DURATION: Final = Family("tlsproxy_last_reload_duration_seconds", "gauge"
 DECLARED: Final = (
     WORKERS,
     PROCESSES,
+    PROCESSES_DRAINING,
     RESTARTS,
     DRAINING,
     GENERATION,
@@ -50,9 +51,11 @@ DECLARED: Final = (
 
 def service_families(status: ServiceStatus) -> tuple[Family, ...]:
     """The figures of ``status`` itself, without those of its processes."""
+    serving = newest(status)
     figures = [
         _figure(WORKERS, status.workers),
-        _figure(PROCESSES, len(status.processes)),
+        _figure(PROCESSES, len(serving)),
+        _figure(PROCESSES_DRAINING, len(status.processes) - len(serving)),
         _figure(RESTARTS, status.worker_restarts),
         _figure(DRAINING, status.state is ServiceState.DRAINING),
         _figure(GENERATION, status.generation),

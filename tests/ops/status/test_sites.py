@@ -17,6 +17,7 @@ from twisted.web.server import Site
 
 from tests.ops.status.samples import LISTEN, NOW, SERVICE, Source
 from tests.ops.status.test_sections import CLIENT, SUMMARY
+from tlsproxy.ops.status import sites
 from tlsproxy.ops.status.model import ProcessStatus, ServiceState, ShadowReport, service_from_values
 from tlsproxy.ops.status.page import POLICY, render
 from tlsproxy.ops.status.sites import metrics_site, status_site
@@ -153,6 +154,13 @@ def test_no_answer_is_kept_framed_or_taken_for_something_else(site: SiteMaker, p
 @pytest.mark.parametrize("host", ["127.0.0.1:9466", "[::1]:9466", "localhost:9466", "LOCALHOST", "192.0.2.1"])
 def test_loopback_answers_who_names_this_machine(host: str) -> None:
     assert get(status_site(Source()), "/healthz", host=host)[0] == 200
+
+
+def test_a_machine_that_takes_its_own_name_for_loopback_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sites, "gethostname", lambda: "Mail.example.org")
+    for host in ("mail.example.org:9466", "mail"):
+        assert get(status_site(Source()), "/healthz", host=host)[0] == 200
+    assert get(status_site(Source()), "/healthz", host="example.org")[0] == 421
 
 
 @pytest.mark.parametrize("host", ["attacker.example:9466", "localhost.attacker.example", ""])

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
+from socket import gethostname
 from typing import Final
 
 from attrs import evolve
@@ -174,13 +175,19 @@ def _is_meant(request: Request) -> bool:
     except ValueError:
         return True
     host = request.getRequestHostname().decode("ascii", "replace").strip("[]").lower()
-    if host == "localhost":
+    if host in _own_names():
         return True
     try:
         ip_address(host)
     except ValueError:
         return False
     return True
+
+
+def _own_names() -> set[str]:
+    """Whoever lets one of them point elsewhere has this machine already. Debian lets its host name be 127.0.1.1."""
+    name = gethostname().lower()
+    return {"localhost", name, name.partition(".")[0]}
 
 
 def _refusal(request: Request, status: int, text: bytes) -> bytes:
