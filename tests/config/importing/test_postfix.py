@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.config.importing.checking import checked
@@ -153,9 +153,9 @@ def test_without_a_service_to_stand_in_front_of_there_is_no_result(main: str, ma
 
 
 def test_any_beginning_of_the_files_comes_to_a_valid_configuration() -> None:
-    for end in range(0, len(MAIN) + 1, 3):
+    for end in range(0, len(MAIN) + 1, 7):
         checked(import_postfix(MAIN[:end], MASTER))
-    for end in range(len(MASTER) + 1):
+    for end in range(0, len(MASTER) + 1, 3):
         with contextlib.suppress(ImportFailed):
             checked(import_postfix(MAIN, MASTER[:end]))
 
@@ -189,17 +189,22 @@ SERVICES = st.lists(
 )
 
 
+# Each configuration is resolved and checked as a whole, which is what takes the time.
+MAX_EXAMPLES = 100
+
+
 def master_entry(service: tuple[str, str, list[tuple[str, str]]]) -> str:
     name, command, options = service
     lines = [f"{name} inet n - y - - {command}", *(f"  -o {{ {key} = {value} }}" for key, value in options)]
     return "\n".join(lines)
 
 
+@settings(max_examples=MAX_EXAMPLES)
 @given(SETTINGS, SERVICES)
 def test_whatever_is_configured_the_result_is_valid(
-    settings: list[tuple[str, str]], services: list[tuple[str, str, list[tuple[str, str]]]]
+    parameters: list[tuple[str, str]], services: list[tuple[str, str, list[tuple[str, str]]]]
 ) -> None:
-    main = "".join(f"{name} = {value}\n" for name, value in settings)
+    main = "".join(f"{name} = {value}\n" for name, value in parameters)
     with contextlib.suppress(ImportFailed):
         checked(import_postfix(main, "\n".join(map(master_entry, services))))
 

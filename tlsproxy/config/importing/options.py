@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from tlsproxy.config.declaration import Declaration, declared
 from tlsproxy.config.importing.document import Entry
-from tlsproxy.config.importing.remarks import Remark, Severity, lost
+from tlsproxy.config.importing.remarks import Remark, lost
 from tlsproxy.config.model import Listen
 from tlsproxy.config.tables import OPTIONS
 from tlsproxy.config.values import Files, check_bounds, values_converter
@@ -75,10 +75,6 @@ class Options:
         beside = {comment for option in self.values.values() for comment in option.comments}
         comments = dict.fromkeys(remark.comment for remark in self.remarks)
         return [comment for comment in comments if comment not in beside]
-
-    @property
-    def any_lost(self) -> bool:
-        return any(remark.severity is Severity.LOST for remark in self.remarks)
 
 
 def shared(all_options: Sequence[Options]) -> Options:

@@ -189,7 +189,6 @@ _UNTRANSLATED = {
     "smtpd_tls_always_issue_session_ids": "sessions are resumed by tickets alone",
     "smtpd_discard_ehlo_keyword_address_maps": "lookup tables aren't read: a [[esmtp_listener.peer]] can have its own "
     "tls_security_level and smtp_discard_ehlo_keywords",
-    "smtpd_tls_exclude_cipher": "is no parameter of Postfix",
 }
 """Parameters about TLS that we have nothing for, where they aren't at their default."""
 
