@@ -123,6 +123,11 @@ class Generation:
             self._start_those_due()
         return 0
 
+    def close(self) -> None:
+        """Close what it opened."""
+        for each in (self._channel, self._woken, self._wakeup):
+            each.close()
+
     # Begin
 
     def _prepare(self, message: Message) -> None:
@@ -316,7 +321,9 @@ class Generation:
         """Be a worker: in the process that was forked."""
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # Until the worker has a handler of its own, SIGTERM just ends it: there is nothing to be drained yet.
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             for each in (self._channel, self._woken, self._wakeup):
                 each.close()
             return run_worker(self._assignment(number, channel, log, slot))
@@ -365,10 +372,13 @@ def main(arguments: Sequence[str] = sys.argv) -> int:
     """
     channel = BlockingChannel(socket.socket(fileno=int(arguments[1])))
     os.set_inheritable(channel.fileno(), False)
+    generation = Generation(channel)
     try:
-        return Generation(channel).run()
-    except EOFError:
+        return generation.run()
+    except (EOFError, ConnectionError):
         return 0  # the supervisor is gone, or doesn't want it any more
+    finally:
+        generation.close()
 
 
 if __name__ == "__main__":
