@@ -13,9 +13,10 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from tests.support.transports import RecordingTransport
-from tlsproxy.notes import Note, ServiceStopped, SessionEnded
+from tlsproxy.notes import ConfigurationRefused, Note, ServiceStopped, SessionEnded
 from tlsproxy.service.prepare import prepare
-from tlsproxy.service.service import ProxyService
+from tlsproxy.service.reload import ReloadResult
+from tlsproxy.service.service import MAX_RETIRED, ProxyService
 from tlsproxy.service.serving import SESSIONS_END
 
 DRAIN_TIMEOUT = 20.0
@@ -165,6 +166,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     globalLogPublisher.addObserver(world.hear)
     yield world
     globalLogPublisher.removeObserver(world.hear)
+    world.service._sockets.close()
 
 
 def test_without_sessions_a_stop_is_done_at_once(world: World) -> None:
@@ -258,3 +260,79 @@ def test_the_service_manager_is_told_of_start_and_stop(manager: list[dict[str, A
     assert started["ready"] is True
     assert started["status"].startswith("listening on 127.0.0.1:")
     assert stopping == {"stopping": True}
+
+
+def reload(world: World) -> None:
+    results: list[ReloadResult] = []
+    world.service.reload("command").addCallback(results.append)
+    [result] = results
+    assert result.problems == ()
+
+
+def test_a_session_outlives_reloads_and_is_told_at_the_stop(world: World) -> None:
+    client, backend = world.in_a_message()
+    reload(world)
+    reload(world)
+    assert client.transport.take() == b""
+    client.says("", "the other half", ".")
+    backend.says("250 queued")
+    assert client.transport.take() == b"250 queued\r\n"
+    world.stop()
+    assert client.transport.take() == UNAVAILABLE
+    assert not world.stopped
+    client.ends()
+    backend.ends()
+    assert world.stopped
+    assert world.sessions_cut == 0
+
+
+def test_a_session_from_many_reloads_ago_is_asked_to_end(world: World) -> None:
+    old = []
+    for _ in range(MAX_RETIRED + 1):
+        client, backend = world.client(), world.backend()
+        backend.says("220 old.example")
+        client.transport.take()
+        old.append((client, backend))
+        reload(world)
+        world.reactor.adoptedPorts[:2] = []
+    told = [client.transport.take() for client, _ in old]
+    assert told == [UNAVAILABLE, *[b""] * MAX_RETIRED]
+
+
+def test_sessions_of_every_configuration_are_cut(world: World) -> None:
+    first = world.in_a_message()
+    reload(world)
+    world.reactor.adoptedPorts[:2] = []
+    second = world.in_a_message()
+    world.stop()
+    world.reactor.advance(DRAIN_TIMEOUT)
+    for each in (*first, *second):
+        each.ends()
+    assert world.stopped
+    assert world.sessions_cut == 2
+
+
+def test_what_uses_a_listen_of_before_goes_on_when_a_reload_is_refused(world: World) -> None:
+    path = Path(world.service.path)
+    path.write_text(path.read_text().replace("idle_timeout = 1000", "idle_timeout = true"))
+    results: list[ReloadResult] = []
+    world.service.reload("command").addCallback(results.append)
+    [result] = results
+    assert [problem.path for problem in result.problems] == ["idle_timeout"]
+    assert world.service.generation == 1
+    assert world.service.last_reload is result
+    assert [note.path for note in world.notes if isinstance(note, ConfigurationRefused)] == ["idle_timeout"]
+    client = world.client()
+    world.backend().says("220 old.example")
+    assert client.transport.take().startswith(b"220 ")
+
+
+def test_a_reload_comes_too_late_for_a_service_that_stops(world: World) -> None:
+    client, backend = world.in_a_message()
+    world.stop()
+    results: list[ReloadResult] = []
+    world.service.reload("command").addCallback(results.append)
+    assert [problem.message for problem in results[0].problems] == ["the service stops"]
+    client.ends()
+    backend.ends()
+    assert world.stopped

@@ -17,6 +17,11 @@ LATE: Final = 60.0
 """Seconds in which a connection that was accepted may still become a session: ``proxy_protocol_timeout`` at most."""
 
 
+MAX_RETIRED: Final = 6
+"""Configurations from before reloads that still have sessions. Each holds its contexts and backends: the sessions of older
+ones are asked to end, as at a stop."""
+
+
 @frozen(eq=False)
 class _Retired:
     """What served before a reload, and when it ceased to."""
@@ -84,6 +89,9 @@ class ProxyService(TlsproxyService):
         """Let ``serving``'s sessions go on. It is kept as long as there are any, for a stop to drain them."""
         self._retired = [*self._still_at_work(), _Retired(serving, self._reactor.seconds())]
         serving.retire()
+        with_sessions = [each.serving for each in self._retired if each.serving.sessions]
+        for each in with_sessions[:-MAX_RETIRED]:
+            each.drain()
 
     def _still_at_work(self) -> list[_Retired]:
         now = self._reactor.seconds()

@@ -122,7 +122,7 @@ class Serving:
     def retire(self) -> Deferred[None]:
         """Accept no more: another serves who comes from here on. Sessions run on to their own end.
 
-        May be followed by :meth:`drain`, whose result then fires as well.
+        May be followed by :meth:`drain`, more than once: the first time counts. All results fire.
 
         :returns: Fires when nothing is left.
         """
@@ -147,7 +147,7 @@ class Serving:
             listener.drain()
         for connector in self.connectors.values():
             connector.stop()
-        if self.sessions:
+        if self.sessions and self._deadline is None:
             drain_timeout = self.prepared.configuration.drain_timeout
             self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
         return DeferredList([stopped, self._until_empty()]).addCallback(lambda _: self._sessions_cut)
