@@ -143,8 +143,8 @@ class Settings:
         "Sessions that may run at a time, counted over all processes. Like every limit here it counts the sessions for "
         "which this scope's value is in force: at the top of the file it counts all that no narrower scope gives a value "
         "of its own. Beyond it a client is told, with `421 4.7.0` by `esmtp` and 503 by `http`; `stream` closes the "
-        "connection. 0: no limit. The default bounds memory, some 70 KiB for a session with TLS. Set it to what the "
-        "backend bears.",
+        "connection. 0: no limit. The default bounds memory: idle sessions with TLS take some 40 KiB each, busy ones up to "
+        "200. Set it to what the backend bears.",
         minimum=0,
         maximum=1_000_000,
     )
