@@ -101,7 +101,8 @@ def test_openssl_lives_in_tls_alone(path: Path) -> None:
 def test_twisted_plugins_are_twisted_s_package() -> None:
     """With an ``__init__.py`` of ours, the plugin would be found and Twisted's own would not."""
     assert [name(path) for path in sorted((ROOT / "twisted").rglob("*.py"))] == [
-        "twisted/plugins/tlsproxy_plugin.py"
+        "twisted/plugins/tlsproxy_plugin.py",
+        "twisted/plugins/tlsproxy_reactor.py",
     ]
 
 

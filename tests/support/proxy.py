@@ -1,6 +1,7 @@
 """The proxy as an operator runs it: a twistd process of its own, its log read as JSON."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.processes import Program
+
+
+def _reactor() -> list[str]:
+    """``$TLSPROXY_REACTOR`` runs the proxies of all tests on that one of Twisted's reactors."""
+    name = os.environ.get("TLSPROXY_REACTOR")
+    return ["--reactor", name] if name else []
 
 
 class Proxy(Program):
@@ -25,7 +32,7 @@ class Proxy(Program):
         :param prefix: A command that runs the one behind it.
         :param options: More of the plugin's.
         """
-        twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
+        twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", *_reactor()]
         super().__init__([*prefix, *twistd, "tlsproxy", "--config", config, *options], env=env)
 
     @classmethod
