@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops.status.samples import NOW, SERVICE
-from tests.ops.status.test_sections import CLIENT, SUMMARY
+from tests.ops.status.views import CLIENT, SUMMARY
 from tlsproxy.ops.status.model import ServiceState, ShadowReport, service_from_values, service_to_values
 from tlsproxy.ops.status.overview import SOON
 from tlsproxy.ops.status.page import MAX_FINDINGS, POLICY, render

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from tests.ops.status.samples import LISTEN, NOW, SERVICE, Source
-from tests.ops.status.test_sections import CLIENT, SUMMARY
+from tests.ops.status.views import CLIENT, SUMMARY
 from tlsproxy.ops.status import sites
 from tlsproxy.ops.status.model import ProcessStatus, ServiceState, ShadowReport, service_from_values
 from tlsproxy.ops.status.page import POLICY, render

@@ -5,6 +5,7 @@ Content-Security-Policy names them by their hashes.
 """
 
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from typing import Final
@@ -12,23 +13,26 @@ from typing import Final
 from tlsproxy.ops.status.html import Markup, element
 from tlsproxy.ops.status.model import ServiceState, ServiceStatus, ShadowReport
 from tlsproxy.ops.status.overview import Finding, findings
-from tlsproxy.ops.status.sections import SECTIONS, View, glance, pill, when
+from tlsproxy.ops.status.parts import View, pill, when
+from tlsproxy.ops.status.places import backend_servers, certificate_list, listeners
+from tlsproxy.ops.status.traffic import glance, refusals, tls
+from tlsproxy.ops.status.upkeep import service, shadow
 from tlsproxy.ops.status.words import plural
 
 _FILES: Final = files(__package__)
 _STYLE: Final = _FILES.joinpath("page.css").read_text("utf-8")
 _SCRIPT: Final = _FILES.joinpath("page.js").read_text("utf-8")
 
-_TITLES: Final = {
-    "listeners": "Listeners",
-    "tls": "TLS",
-    "refusals": "Refusals",
-    "backends": "Backends",
-    "certificates": "Certificates",
-    "shadow": "Who would break",
-    "service": "Service",
+SECTIONS: Final[Mapping[str, tuple[str, Callable[[View], Markup | None]]]] = {
+    "listeners": ("Listeners", listeners),
+    "tls": ("TLS", tls),
+    "refusals": ("Refusals", refusals),
+    "backends": ("Backends", backend_servers),
+    "certificates": ("Certificates", certificate_list),
+    "shadow": ("Who would break", shadow),
+    "service": ("Service", service),
 }
-"""What the page's own links lead to."""
+"""In the order of the page: what the page's own links lead to, and what makes it. One that has nothing to say is None."""
 
 _STATES: Final = {
     ServiceState.RUNNING: ("running", "good"),
@@ -134,15 +138,15 @@ def _mark() -> Markup:
 
 
 def _main(view: View, found: list[Finding]) -> Markup:
-    made = [(name, section(view)) for name, section in zip(_TITLES, SECTIONS, strict=True)]
-    shown = [(name, content) for name, content in made if content is not None]
-    links = [element("li", element("a", _TITLES[name], href=f"#{name}")) for name, _ in shown]
+    made = [(name, title, section(view)) for name, (title, section) in SECTIONS.items()]
+    shown = [each for each in made if each[-1] is not None]
+    links = [element("li", element("a", title, href=f"#{name}")) for name, title, _ in shown]
     return element(
         "main",
         element("nav", element("ul", links), aria_label="Sections"),
         _findings(found),
         glance(view),
-        [content for _, content in shown],
+        [content for _, _, content in shown],
         id="status",
         tabindex=-1,
     )
