@@ -66,3 +66,8 @@ def test_what_is_no_module_is_installed_with_the_modules() -> None:
 def test_the_version_is_that_of_the_package() -> None:
     assert SETUP["metadata"]["version"] == "attr: tlsproxy.__version__"
     assert tlsproxy.__version__.count(".") == 2
+
+
+def test_every_manual_page_is_installed() -> None:
+    files = [line for lines in SETUP["options.data_files"].values() for line in lines.split()]
+    assert sorted(files) == sorted(f"man/{path.name}" for path in (ROOT / "man").iterdir())

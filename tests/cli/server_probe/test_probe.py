@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
 
 from tests.support.certificates import Authority, Issued
 from tests.support.injectable import Injectable
 from tests.support.processes import free_port
 from tests.support.servers import Server
+from tests.support.tls_server import Reaction, context_of, serve_on, tls_server
 from tlsproxy.cli.server_probe.findings import Finding, Verdict
 from tlsproxy.cli.server_probe.link import Budget, NoAnswer, Target
 from tlsproxy.cli.server_probe.probe import Probe
 from tlsproxy.config.addresses import TcpAddress
-from tlsproxy.policy.protocols import TlsProtocols
+from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
 
 FEW = 16
 """Connections: all checks, but hardly any cipher suites."""
@@ -135,3 +137,68 @@ def test_who_speaks_no_version_is_badly_off(authority: Authority) -> None:
     with Server(lambda connection: connection.sendall(b"\x15\x03\x01\x00\x02\x02\x28")) as server:
         found = by_name(list(probe_of(server.address, authority, "none").run()))
     assert found["versions"].verdict is Verdict.BAD
+
+
+# TLS from the first byte
+
+SUITES = ["ECDHE-RSA-AES128-GCM-SHA256", "AES128-SHA", "ADH-AES128-SHA"]
+
+
+def found_of(
+    authority: Authority, context: SSL.Context, reaction: Reaction = serve_on, connections: int = 60
+) -> dict[str, Finding]:
+    with tls_server(context, reaction) as server:
+        probe = probe_of(server.address, authority, "none", budget=Budget(connections))
+        return by_name(list(probe.run()))
+
+
+def test_an_old_server_is_described(authority: Authority, issued: Issued) -> None:
+    versions = [TlsVersion.TLS1_0, TlsVersion.TLS1_2]
+    ciphers = ":".join(SUITES) + ":@SECLEVEL=0"
+    found = found_of(authority, context_of(issued, versions, ciphers=ciphers))
+    assert set(found["TLSv1.2 cipher suites"].facts["suites"]) == set(SUITES)
+    assert found["TLSv1.2 cipher order"].facts == {"order": "client"}
+    assert set(found["TLSv1 cipher suites"].facts["suites"]) == set(SUITES[1:])
+    assert found["TLSv1 cipher suites, weak"].verdict is not Verdict.OK
+    assert found["TLSv1"].verdict is found["TLSv1.1"].verdict is Verdict.WARN
+    assert found["secure renegotiation"].facts == {"supported": True}
+    assert found["compression"].facts == {"compression": False}
+    assert found["session resumption"].facts == {"TLSv1.2": True}
+    assert found["ALPN"].facts["selected"] is None
+    assert found["KeyUpdate"].facts == {"outcome": "impossible"}
+    assert found["certificate names"].facts["matches"]
+
+
+def test_a_modern_server_is_described(authority: Authority, issued: Issued) -> None:
+    context = context_of(issued, [TlsVersion.TLS1_3], options=SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_alpn_select_callback(lambda _connection, offered: offered[0])
+    found = found_of(authority, context)
+    assert not [each for each in found.values() if each.verdict in (Verdict.BAD, Verdict.UNKNOWN)]
+    assert len(found["TLSv1.3 cipher suites"].facts["suites"]) == 3
+    assert found["TLSv1.3 cipher order"].facts == {"order": "server"}
+    assert found["ALPN"].facts["selected"] == "h2"
+    assert found["client renegotiation"].facts == {"outcome": "impossible"}
+    assert found["secure renegotiation"].facts == {"supported": None}
+
+
+def test_who_knows_no_protocol_that_is_offered_may_refuse(authority: Authority, issued: Issued) -> None:
+    """As our own proxy does (RFC 7301 §3.2)."""
+
+    def refuse(_connection: SSL.Connection, _offered: list[bytes]) -> bytes:
+        raise SSL.Error
+
+    context = context_of(issued, [TlsVersion.TLS1_3])
+    context.set_alpn_select_callback(refuse)
+    found = found_of(authority, context)["ALPN"]
+    assert (found.verdict, found.facts["selected"]) == (Verdict.OK, None)
+    assert "no application protocol" in found.detail
+
+
+def test_suites_that_could_not_be_tried_are_not_said_to_be_refused(
+    authority: Authority, issued: Issued
+) -> None:
+    found = found_of(authority, context_of(issued, [TlsVersion.TLS1_2]), connections=20)
+    suites = found["TLSv1.2 cipher suites"]
+    assert (suites.verdict, suites.facts["complete"]) == (Verdict.UNKNOWN, False)
+    assert "more may be accepted" in suites.detail
+    assert "TLSv1.2 cipher order" not in found
