@@ -69,9 +69,7 @@ def test_fish_completes_commands_and_options(capsys: pytest.CaptureFixture[str],
 @pytest.mark.interop
 def test_zsh_reads_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "_tlsproxy").write_text(script("zsh", capsys))
-    program = (
-        "autoload -Uz compinit; fpath=($PWD $fpath); compinit -u -D; print $_comps[tlsproxy]; zsh -n _tlsproxy"
-    )
+    program = "autoload -Uz compinit; fpath=($PWD $fpath); compinit -u -D; print $_comps[tlsproxy]; zsh -n _tlsproxy"
     assert shell_says("zsh", program, tmp_path) == ["_tlsproxy"]
 
 
