@@ -169,6 +169,12 @@ def test_loopback_answers_no_page_that_was_made_to_point_here(host: str) -> None
     assert get(status_site(Source()), "/healthz", host=host)[0] == 421
 
 
+@pytest.mark.parametrize("own", ["127.0.1.1", "::1", "::ffff:127.0.0.1"])
+def test_loopback_has_many_addresses(own: str) -> None:
+    connection = Connection(status_site(Source()), IPv6Address("TCP", own, 80))
+    assert connection.send("GET /healthz", host="attacker.example").answer()[0] == 421
+
+
 @pytest.mark.parametrize("own", [IPv4Address("TCP", "192.0.2.7", 80), IPv6Address("TCP", "2001:db8::7", 80)])
 def test_elsewhere_any_name_will_do(own: object) -> None:
     connection = Connection(status_site(Source()), own).send("GET /healthz", host="tlsproxy.example.org")

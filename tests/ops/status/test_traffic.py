@@ -56,6 +56,12 @@ def test_refusals_by_reason_and_what_there_was_none_of() -> None:
     assert "None so far: TLS refused, Limits hit, KeyUpdate floods" in shown
 
 
+def test_how_sessions_ended_is_no_refusal() -> None:
+    made = traffic.refusals(counted(sample(notes.SessionEnded, reason="client_closed")))
+    assert "How sessions ended client closed 100 % 1" in words(made)
+    assert 'class="refusal"' not in made
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [(traffic.tls, "No handshake yet.")],

@@ -12,6 +12,7 @@ from tlsproxy.ops.merge import families_of
 from tlsproxy.ops.metrics import Metrics
 from tlsproxy.ops.status import upkeep
 from tlsproxy.ops.status.model import (
+    ReloadProblem,
     ReloadStatus,
     ShadowReport,
 )
@@ -40,6 +41,21 @@ def test_the_last_reload_tells_why_it_was_refused() -> None:
     shown = words(upkeep.service(view()))
     assert "Last reload refused 2026-11-23 07:50:00 UTC (10 min ago), by signal, in 0.25 s." in shown
     assert "tls_protocols unknown" in shown
+
+
+def test_problems_without_end_are_cut_short() -> None:
+    problems = tuple(ReloadProblem("", f"wrong {number}") for number in range(25))
+    refused = ReloadStatus(when=NOW, trigger="SIGHUP", ok=False, problems=problems)
+    made = upkeep.service(view(evolve(SERVICE, last_reload=refused)))
+    assert made.count("<li>") == 21
+    assert "and 5 more" in words(made)
+
+
+def test_a_candidate_that_would_refuse_nobody_has_no_clients() -> None:
+    report = ShadowReport(summary=[{**SUMMARY, "refused": 0}])
+    made = upkeep.shadow(view(report=report))
+    assert "would go on 100 % 100" in words(made)
+    assert "<table" not in (made or "")
 
 
 def test_a_reload_that_went_well_and_none_at_all() -> None:

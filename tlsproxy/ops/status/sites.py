@@ -168,11 +168,8 @@ def _finish(body: bytes | None, request: Request) -> None:
 
 def _is_meant(request: Request) -> bool:
     """Whether the request's ``Host`` is one that nobody else could let point here; asked of loopback only."""
-    own = getattr(request.getHost(), "host", "")
-    try:
-        if not ip_address(own).is_loopback:
-            return True
-    except ValueError:
+    own = ip_address(request.getHost().host)
+    if not (getattr(own, "ipv4_mapped", None) or own).is_loopback:
         return True
     host = request.getRequestHostname().decode("ascii", "replace").strip("[]").lower()
     if host in _own_names():

@@ -7,6 +7,7 @@ NOTHING = "\N{EN DASH}"
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -27,11 +28,10 @@ def count(value: float) -> str:
 
 def size(value: float) -> str:
     """``1.2 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError
+    power = 0
+    while value >= 1024 and power < len(_UNITS) - 1:
+        value, power = value / 1024, power + 1
+    return f"{value:.{int(power > 0 and value < 100)}f} {_UNITS[power]}"
 
 
 def span(seconds: float) -> str:
