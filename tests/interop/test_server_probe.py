@@ -12,8 +12,8 @@ import pytest
 from tests.support.certificates import Authority, Issued
 from tests.support.nginx import start_nginx
 from tests.support.postfix import Postfix, Smtpd
-from tests.support.processes import Program, free_port
-from tests.support.programs import require
+from tests.support.processes import Program, free_port, free_ports
+from tests.support.programs import require, unavailable
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, echo
 
@@ -242,3 +242,36 @@ def test_our_own_proxy_in_front_of_anything(authority: Authority, proxy: Proxy) 
     status, found = probe(proxy.ports()[1], authority)
     assert status == 0, verdicts(found, "bad")
     assert not verdicts(found, "warn") | verdicts(found, "unknown")
+
+
+@pytest.fixture(scope="module")
+def nginx_mail(issued: Issued, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """nginx as a proxy for mail: the port of each protocol."""
+    module = Path("/usr/lib/nginx/modules/ngx_mail_module.so")
+    if not module.exists():
+        unavailable(f"{module} isn't there (Debian package libnginx-mod-mail)")
+    directory = tmp_path_factory.mktemp("nginx-mail")
+    ports = dict(zip(("smtp", "imap", "pop3"), free_ports(3), strict=True))
+    servers = "".join(
+        f"server {{ listen 127.0.0.1:{port}; protocol {protocol}; starttls on; }}\n"
+        for protocol, port in ports.items()
+    )
+    config = directory / "nginx.conf"
+    config.write_text(
+        f"load_module {module};\ndaemon off;\nmaster_process off;\npid {directory}/pid;\nerror_log stderr;\n"
+        f"events {{ worker_connections 64; }}\nmail {{\nserver_name localhost;\nauth_http 127.0.0.1:1/;\n"
+        f"ssl_certificate {issued.chain_path};\nssl_certificate_key {issued.key_path};\n{servers}}}\n"
+    )
+    with Program([require("nginx", package="nginx"), "-c", config, "-p", directory]) as server:
+        server.wait_for_port(*ports.values())
+        yield ports
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "imap", "pop3"])
+def test_nginx_for_mail(authority: Authority, nginx_mail: dict[str, int], protocol: str) -> None:
+    """It offers passwords in plaintext, as ``starttls on`` says and ``only`` would not."""
+    status, found = probe(nginx_mail[protocol], authority, "--starttls", protocol, "--connections", "25")
+    assert status == 1
+    assert found["STARTTLS injection"]["facts"] == {"executed": False}
+    assert "AUTH before TLS" in verdicts(found, "bad")
+    assert found["certificate chain"]["facts"]["verified"]
