@@ -9,7 +9,7 @@ with, so that a client may resume its TLS session at any of them.
 The conversation, in order; ``<`` is from the supervisor, ``>`` to it:
 
 ==================  =======================================================================================================
-``< prepare``       the configuration file, and whom to become
+``< prepare``       the configuration file, what names certificates had so far, and whom to become
 ``> failed``        every problem; the process ends. Or:
 ``> prepared``      the configuration can be served; privileges are given up
 ``< sockets``       listening sockets, as many messages as needed
@@ -133,14 +133,17 @@ class Generation:
     def _prepare(self, message: Message) -> None:
         self._orders = message.values
         try:
-            self._prepared = prepare(self._orders["config"])
+            self._prepared = prepare(self._orders["config"], replacing=self._orders["replacing"])
         except ConfigurationError as error:
             self._channel.send("failed", problems=[_plain(problem) for problem in error.problems])
             return
         self._give_up_privileges()
         listens = [str(each.listen.address) for each in self._prepared.listens]
         self._channel.send(
-            "prepared", listens=listens, warnings=[_plain(problem) for problem in self._prepared.warnings]
+            "prepared",
+            listens=listens,
+            names={path: sorted(names) for path, names in self._prepared.names_by_certificate.items()},
+            warnings=[_plain(problem) for problem in self._prepared.warnings],
         )
 
     def _give_up_privileges(self) -> None:
@@ -322,8 +325,8 @@ class Generation:
         try:
             signal.set_wakeup_fd(-1)
             # Until the worker has a handler of its own, SIGTERM just ends it: there is nothing to be drained yet.
-            for number in (signal.SIGCHLD, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
+            for caught in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(caught, signal.SIG_DFL)
             for each in (self._channel, self._woken, self._wakeup):
                 each.close()
             return run_worker(self._assignment(number, channel, log, slot))

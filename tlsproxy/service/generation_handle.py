@@ -64,6 +64,8 @@ class Facts:
 
     listens: tuple[str, ...]
     """Their addresses, as configured."""
+    names: Mapping[str, Sequence[str]]
+    """Those that each certificate is for, by file."""
     warnings: tuple[Problem, ...]
 
 
@@ -104,12 +106,14 @@ class GenerationHandle:
         config: str,
         orders: Orders,
         *,
+        replacing: Mapping[str, Sequence[str]] | None,
         reactor: Any,
         employer: Employer,
         notify: Notify,
         write_line: Callable[[Level, str], None],
     ) -> None:
         """
+        :param replacing: Names of the certificates in use, by file, which new ones mustn't lack; None at the start.
         :raises GenerationError: It can't be started.
         """
         self.number = 0
@@ -141,6 +145,7 @@ class GenerationHandle:
             self._channel.send(
                 "prepare",
                 config=config,
+                replacing=None if replacing is None else dict(replacing),
                 uid=orders.uid,
                 gid=orders.gid,
                 timed=orders.timed,
@@ -171,7 +176,9 @@ class GenerationHandle:
         if message.type == "failed":
             self.abandon()
             raise ConfigurationError(_problems(values["problems"]))
-        return Facts(listens=tuple(values["listens"]), warnings=_problems(values["warnings"]))
+        return Facts(
+            listens=tuple(values["listens"]), names=values["names"], warnings=_problems(values["warnings"])
+        )
 
     def abandon(self) -> None:
         """End it before it serves; also while another thread waits for it to be prepared."""

@@ -123,6 +123,7 @@ class SupervisorService(TlsproxyService):
         return GenerationHandle(
             self.path,
             self._orders,
+            replacing=None if self._facts is None else self._facts.names,
             reactor=self._reactor,
             employer=self,
             notify=self.notify,
@@ -157,6 +158,7 @@ class SupervisorService(TlsproxyService):
 
     def _switched(self, generation: GenerationHandle, configuration: Configuration, facts: Facts) -> Switched:
         previous, self._serving, self._coming = self._serving, generation, None
+        self._facts = facts
         for note in _opened(configuration, self._sockets.sockets):
             self.notify(note)
         if previous is not None:
