@@ -88,7 +88,7 @@ class World:
 class Connection:
     def __init__(self, world: World, uid: int) -> None:
         self.transport = Transport(uid)
-        self.protocol: Any = world.factory.buildProtocol(None)  # type: ignore[arg-type]
+        self.protocol: Any = world.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
 
     def says(self, text: str | bytes) -> list[dict[str, Any]]:

@@ -153,7 +153,7 @@ class ControlFactory(Factory):
         self.connections: set[ControlProtocol] = set()
         self._service = service
 
-    def buildProtocol(self, addr: IAddress) -> ControlProtocol:  # noqa: ARG002 - Twisted's signature
+    def buildProtocol(self, addr: IAddress | None) -> ControlProtocol:  # noqa: ARG002 - Twisted's signature
         """One for each connection."""
         return ControlProtocol(self)
 

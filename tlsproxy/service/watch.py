@@ -46,7 +46,7 @@ _CLOCK_TICK: Final = 0.02
 
 
 def _changed_since(state: tuple[int, ...] | None, since: float) -> bool:
-    return bool(state) and state[-1] / 1e9 >= since - _CLOCK_TICK
+    return state is not None and bool(state) and state[-1] / 1e9 >= since - _CLOCK_TICK
 
 
 def _identity(file: str) -> tuple[int, ...] | None:
