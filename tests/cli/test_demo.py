@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,6 +165,12 @@ def test_the_mail_server_serves_nobody_that_it_is_not_told_of(demo: Demo) -> Non
     with socket.create_connection(("127.0.0.1", mail_server(demo)), timeout=10) as client:
         client.sendall(b"EHLO me\r\n")
         assert client.recv(100) == b""
+
+
+def test_the_status_page_is_where_it_is_said_to_be(demo: Demo) -> None:
+    url = demo.wait_for_output(r"^The status page: (http://127\.0\.0\.1:\d+/)$")[1]
+    with urllib.request.urlopen(url, timeout=10) as page:  # noqa: S310 - the demo's own address
+        assert b"<title>tlsproxy: running</title>" in page.read()
 
 
 def test_the_echo_is_behind_tls(demo: Demo) -> None:

@@ -11,7 +11,7 @@ from tests.support.processes import Program, free_ports
 
 CONFIG = Path(__file__).parents[2] / "etc" / "demo.toml"
 
-_PORT = re.compile(r'^((?:servers = \[|metrics_listen = )"127\.0\.0\.1:)[0-9]+', re.MULTILINE)
+_PORT = re.compile(r'^((?:servers = \[|(?:metrics|status)_listen = )"127\.0\.0\.1:)[0-9]+', re.MULTILINE)
 _LISTEN = re.compile(r'^( *address = "127\.0\.0\.1:)[0-9]+', re.MULTILINE)
 
 

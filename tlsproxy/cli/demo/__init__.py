@@ -76,6 +76,9 @@ def _stop(service: ProxyService) -> Any:
 
 
 def _print_examples(prepared: Prepared, service: ProxyService, place: Place) -> None:
+    page = prepared.configuration.status_listen
+    if page is not None:
+        print(f"\nThe status page: http://{page}/")
     print("\nTo try from another terminal, in this directory:")
     for listen, address in zip(prepared.listens, service.listening, strict=True):
         settings = listen.resolver.settings_for(None)
