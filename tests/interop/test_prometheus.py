@@ -1,5 +1,6 @@
 """Prometheus's own tool has nothing to say against the metrics, the alerts and the sample configuration."""
 
+import json
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -89,6 +90,18 @@ def test_every_session_is_counted_whichever_worker_served_it(exposition: dict[st
     assert [
         line.rpartition(" ")[2] for line in lines if line.startswith("tlsproxy_sessions_started_total{")
     ] == ["1.0"]
+
+
+def test_every_question_of_the_dashboard_can_be_asked(promtool: str, tmp_path: Path) -> None:
+    dashboard = json.loads((ETC.parent / "grafana/tlsproxy.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    asked = [target["expr"].replace("$__rate_interval", "1m") for target in targets]
+    rules = [{"record": f"question_{number}", "expr": expression} for number, expression in enumerate(asked)]
+    file = tmp_path / "dashboard.rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    result = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert f"{len(asked)} rules found" in result.stdout
 
 
 @pytest.mark.parametrize(
