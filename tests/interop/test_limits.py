@@ -380,8 +380,12 @@ def cpu_seconds(proxy: Proxy) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_out_of_descriptors_clients_wait_and_none_is_lost(tmp_path: Path, authority: Authority) -> None:
-    """A limit of 120, and 80 clients that need two each."""
+@pytest.mark.parametrize("limits", ["30:40", "100:120"])
+def test_out_of_descriptors_clients_wait_and_none_is_lost(
+    tmp_path: Path, authority: Authority, limits: str
+) -> None:
+    """80 clients need two each."""
+    hard = limits.partition(":")[2]
     certificate = authority.issue("mx.example.org", stem="descriptors")
     with Server(mail) as backend:
         config = tmp_path / "tlsproxy.toml"
@@ -398,11 +402,11 @@ backend = "mail"
   [[esmtp_listener.listen]]
   address = "127.0.0.1:0"
 """)
-        with Proxy(config, prefix=["prlimit", "--nofile=100:120", "--"]) as proxy:
+        with Proxy(config, prefix=["prlimit", f"--nofile={limits}", "--"]) as proxy:
             proxy.wait_for_note("listening")
             told = proxy.wait_for_note("configuration_warning")
             assert told["message"].startswith(
-                "8000 sessions need 16065 file descriptors in each of 1 process, and 120 can"
+                f"8000 sessions need 16065 file descriptors in each of 1 process, and {hard} can"
             )
             clients = [socket.create_connection(("127.0.0.1", proxy.ports()[0])) for _ in range(80)]
             try:

@@ -163,6 +163,27 @@ def test_a_leg_is_paused_until_every_cause_is_gone(connection: Connection) -> No
     assert connection.transport.reading
 
 
+def test_the_time_in_which_it_is_not_read_is_known_whatever_the_causes(connection: Connection) -> None:
+    leg, clock = connection.leg, connection.clock
+    clock.advance(1)
+    leg.pause(Leg.PAUSED_BY_FRONT)
+    clock.advance(2)
+    leg.pause(Leg.PAUSED_BY_CONSUMER)
+    assert leg.held(clock.seconds()) == 2
+    leg.resume(Leg.PAUSED_BY_FRONT)
+    clock.advance(3)
+    leg.resume(Leg.PAUSED_BY_CONSUMER)
+    leg.resume(Leg.PAUSED_BY_CONSUMER)
+    clock.advance(10)
+    assert leg.held(clock.seconds()) == 5
+
+
+def test_a_connection_that_is_gone_owes_nothing(connection: Connection) -> None:
+    connection.leg.send(b"hello")
+    connection.lost()
+    assert connection.leg.untaken == 0
+
+
 def test_a_finished_peer_is_not_read_again(connection: Connection) -> None:
     connection.leg.pause(Leg.PAUSED_BY_FRONT)
     connection.leg.readConnectionLost()

@@ -230,6 +230,12 @@ class TestWatch:
         watched.accepts(11)
         assert watched.ports[0].numberAccepts == 1 == BURST - 20
 
+    def test_where_few_can_be_had_it_takes_no_more_than_can_be_served(self) -> None:
+        watched = Watched(40)
+        assert watched.ports[0].numberAccepts == 7
+        watched.accepts(11)
+        assert watched.ports[0].numberAccepts == 0
+
     def test_a_port_that_was_closed_meanwhile_stays_closed(self) -> None:
         watched = Watched()
         watched.accepts(watched.few)

@@ -124,8 +124,8 @@ class Settings:
     )
     idle_timeout: float = option(
         600.0,
-        "A session in which no byte moved either way for this long is closed. Checked four times in this span, so it may "
-        "take a quarter longer.",
+        "A session in which no byte moved either way for this long is closed. Looked at from time to time, so it may take "
+        "a quarter longer.",
         unit="seconds",
         minimum=1,
         maximum=604_800,
@@ -249,7 +249,7 @@ class Settings:
         300.0,
         "Time for a client's next command, or its next answer in an AUTH dialogue, to arrive whole, counted from the reply "
         "before it: a byte now and then doesn't prolong it. Then `421 4.4.2`. The default is what RFC 5321 §4.5.3.2.7 asks "
-        "for. Checked four times in this span, so it may take a quarter longer.",
+        "for. Looked at from time to time, so it may take a quarter longer.",
         unit="seconds",
         minimum=1,
         maximum=86_400,

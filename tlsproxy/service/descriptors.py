@@ -117,17 +117,18 @@ class DescriptorWatch:
         :param port: A ``twisted.internet.tcp.Port``, whose attribute ``transport`` makes something of each connection.
         """
         make = port.transport
+        burst = max(1, min(BURST, (self._limit - self._threshold) // PER_SESSION))
+        # When a turn ends, Twisted makes of this number what was accepted in it; or 20 more, where it is that already.
+        settled = 1 if burst == BURST else 0
 
         def transport(accepted: Any, *arguments: Any) -> Any:
-            port.numberAccepts = (
-                1  # of which Twisted, when the turn ends, makes what was accepted in it, or 21
-            )
+            port.numberAccepts = settled
             if accepted.fileno() >= self._threshold:
                 self._pause()
             return make(accepted, *arguments)
 
         port.transport = transport
-        port.numberAccepts = BURST
+        port.numberAccepts = burst
         self._ports.append(port)
 
     def stop(self) -> None:
