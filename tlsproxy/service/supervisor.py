@@ -103,9 +103,10 @@ class SupervisorService(TlsproxyService):
         configuration = self.configuration
         generation = self._coming = self._start_generation()
         try:
-            change = self._sockets.prepare(_listens(configuration), copies=configuration.workers.number)
             self._facts = generation.prepare()
             _check_same(self._facts, configuration)
+            # Last: from here on clients wait for an answer.
+            change = self._sockets.prepare(_listens(configuration), copies=configuration.workers.number)
         except TlsproxyError:
             generation.abandon()
             self._sockets.close()
