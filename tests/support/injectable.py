@@ -40,7 +40,7 @@ class Injectable:
 
     :param forgetful: Throw away what came behind STARTTLS, as it should be.
     :param strict: End the session for it.
-    :param replies: By command, in place of those in ``REPLIES``.
+    :param replies: By command, in place of those in ``REPLIES``; with an empty one the session ends.
     :ivar in_tls: Commands carried out in TLS.
     """
 
@@ -88,7 +88,8 @@ class Injectable:
         return {**REPLIES[self.protocol], **self.replies}.get(command, "500 what?")
 
     def _say(self, stream: socket.socket, reply: str, tag: str) -> bool:
-        stream.sendall((reply.replace("{tag}", tag).replace("\n", "\r\n") + "\r\n").encode())
+        if reply:
+            stream.sendall((reply.replace("{tag}", tag).replace("\n", "\r\n") + "\r\n").encode())
         return bool(reply)
 
     def _context(self) -> ssl.SSLContext:

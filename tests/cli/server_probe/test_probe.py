@@ -53,6 +53,14 @@ def test_who_carries_out_what_came_behind_starttls_is_badly_off(
     assert "NOOP" in mail.in_tls
 
 
+@pytest.mark.parametrize(("protocol", "farewell"), [("smtp", "QUIT"), ("imap", "LOGOUT"), ("pop3", "QUIT")])
+def test_no_farewell_is_needed_to_see_it(
+    authority: Authority, issued: Issued, protocol: str, farewell: str
+) -> None:
+    mail = Injectable(protocol, issued, replies={farewell: ""})
+    assert probed(mail, authority)["STARTTLS injection"].verdict is Verdict.BAD
+
+
 @pytest.mark.parametrize("protocol", ["smtp", "imap", "pop3"])
 @pytest.mark.parametrize("strict", [True, False])
 def test_who_does_not_is_not(authority: Authority, issued: Issued, protocol: str, strict: bool) -> None:

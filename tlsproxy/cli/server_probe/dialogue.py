@@ -1,6 +1,7 @@
 """What is said before TLS where it begins in the middle: STARTTLS of SMTP (RFC 3207), IMAP (RFC 9051 §6.2.1) and POP3 (RFC
 2595 §4). For a server that speaks TLS from the first byte, nothing is."""
 
+from contextlib import suppress
 from typing import Final, Protocol
 
 from attrs import define, field
@@ -9,6 +10,9 @@ from tlsproxy.cli.server_probe.link import Link, NoAnswer
 
 MAX_SAID: Final = 64 * 1024
 """Bytes of an answer. RFC 5321 §4.5.3.1.5 allows 512 for a line; EHLO is answered by some dozens."""
+
+AFTERWARDS: Final = 1.0
+"""Seconds for what a server has to say after it said something: all of it comes at once, and some end only later."""
 
 MAX_LINES: Final = 1000
 """On one connection; some dozens are usual."""
@@ -25,6 +29,8 @@ class Dialogue(Protocol):
 
     injected: bytes
     """A harmless command that a server must not carry out when it comes behind STARTTLS (CVE-2011-0411)."""
+    carried_out: str
+    """How the answer to it begins, where no answer to a farewell does."""
 
     def open(self, link: Link, /) -> list[str]:
         """Hear the greeting, and ask what there is: the keywords.
@@ -45,9 +51,9 @@ class Dialogue(Protocol):
         """
 
     def farewell(self, link: Link, /) -> list[str]:
-        """Leave; everything that is said until the server ends the connection, a line each.
+        """Leave; everything that is said until the server ends the connection, or falls silent, a line each.
 
-        :raises NoAnswer: It doesn't end it.
+        :raises NoAnswer: It says nothing.
         """
 
 
@@ -73,10 +79,11 @@ class _Lines:
         return line.rstrip(b"\r").decode("ascii", "backslashreplace")
 
     def rest(self, link: Link) -> list[str]:
-        """Every line until the end."""
-        said = self._read
-        while len(said) < MAX_SAID and (received := link.receive()):
-            said += received
+        """Every line until the end, or until nothing more comes."""
+        said = self._read or link.receive()
+        with suppress(NoAnswer):
+            while len(said) < MAX_SAID and (received := link.receive(AFTERWARDS)):
+                said += received
         self._read = b""
         return said.decode("ascii", "backslashreplace").split("\r\n")[:-1]
 
@@ -97,6 +104,7 @@ class Direct:
     """TLS from the first byte."""
 
     injected: bytes = b""
+    carried_out: str = ""
 
     def open(self, _link: Link, /) -> list[str]:
         return []
@@ -116,6 +124,7 @@ class Smtp:
     """RFC 5321, RFC 3207."""
 
     injected: bytes = b"NOOP\r\n"
+    carried_out: str = "250"
     _lines: _Lines = field(init=False, factory=_Lines)
 
     def open(self, link: Link) -> list[str]:
@@ -150,6 +159,7 @@ class Imap:
     """RFC 9051."""
 
     injected: bytes = b"x NOOP\r\n"
+    carried_out: str = "x "
     _lines: _Lines = field(init=False, factory=_Lines)
 
     def open(self, link: Link) -> list[str]:
@@ -185,6 +195,7 @@ class Pop3:
     """RFC 1939, RFC 2449, RFC 2595."""
 
     injected: bytes = b"NOOP\r\n"
+    carried_out: str = "-ERR"
     _lines: _Lines = field(init=False, factory=_Lines)
 
     def open(self, link: Link) -> list[str]:

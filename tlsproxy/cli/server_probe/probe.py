@@ -299,7 +299,7 @@ class Probe:
                 yield ok(what, f"the session ends: {error}", executed=False)
                 return
             said = dialogue.farewell(link)
-        if len(said) > 1:
+        if len(said) > 1 or (said and said[0].startswith(dialogue.carried_out)):
             yield bad(
                 what,
                 f"plaintext behind STARTTLS is carried out in TLS (CVE-2011-0411): {said[0]}",
