@@ -229,6 +229,23 @@ class TestSessions:
         assert {note.reason for note in listening.notes if isinstance(note, SessionEnded)} == {"draining"}
         assert listening.emptied == 1
 
+    def test_one_that_is_on_the_way_to_a_session_is_somebody(self, listening: Listening) -> None:
+        assert listening.listener.empty
+        behind_proxy = listening.connect("203.0.113.9")
+        assert not listening.listener.empty
+        behind_proxy.says(encode_v1(CLIENT4, SERVER4))
+        assert not listening.listener.empty
+        assert listening.emptied == 0
+        behind_proxy.is_lost()
+        assert listening.listener.empty
+        assert listening.emptied == 1
+
+    def test_cut_it_is_waited_for_no_longer(self, listening: Listening) -> None:
+        behind_proxy = listening.connect("203.0.113.9")
+        listening.listener.cut()
+        assert behind_proxy.state == "aborted"
+        assert listening.emptied == 1
+
     def test_twisted_s_factory_hooks_do_nothing(self, listening: Listening) -> None:
         listening.listener.doStart()
         listening.listener.doStop()

@@ -42,6 +42,7 @@ class Behind:
         self.served = Received()
         self.accepted: list[tuple[ClientAddress, ClientAddress]] = []
         self.refusals: list[str] = []
+        self.over: list[int] = []
         self._usable = usable
         reader = ProxyHeaderReader(
             sender=SENDER,
@@ -49,7 +50,9 @@ class Behind:
             refused=self.refusals.append,
             clock=self.clock,
             timeout=TIMEOUT,
+            over=lambda _: self.over.append(len(self.accepted)),
         )
+        self.reader = reader
         self.transport = Transport(reader)
         reader.makeConnection(self.transport)
 
@@ -170,3 +173,36 @@ def test_a_client_whose_settings_can_t_be_used_is_closed() -> None:
     assert behind.accepted == [(CLIENT4, SERVER4)]
     assert behind.transport.state == "aborted"
     assert behind.served.data == b""
+
+
+class TestItsEnd:
+    def test_it_is_over_once_when_the_session_has_begun(self) -> None:
+        behind = Behind().says(encode_v1(CLIENT4, SERVER4)[:10])
+        assert behind.over == []
+        behind.says(encode_v1(CLIENT4, SERVER4)[10:])
+        assert behind.over == [1]
+        behind.transport.is_lost()
+        assert behind.over == [1]
+
+    def test_it_is_over_once_however_it_ends(self) -> None:
+        for end_it in (
+            lambda behind: behind.says(b"GET / HTTP/1.1\r\n"),
+            lambda behind: behind.clock.advance(TIMEOUT),
+            lambda behind: behind.transport.is_lost(),
+            lambda behind: behind.reader.abandon(),
+        ):
+            behind = Behind()
+            end_it(behind)
+            if behind.transport.state == "aborted":
+                behind.transport.is_lost()
+            assert behind.over == [0]
+            assert behind.clock.getDelayedCalls() == []
+
+    def test_it_is_over_when_nobody_serves_the_client(self) -> None:
+        assert Behind(usable=False).says(encode_v1(CLIENT4, SERVER4)).over == [1]
+
+    def test_abandoned_it_is_reset_without_a_refusal(self) -> None:
+        behind = Behind()
+        behind.reader.abandon()
+        assert behind.transport.state == "aborted"
+        assert behind.refusals == []

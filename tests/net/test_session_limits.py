@@ -199,3 +199,15 @@ class TestPace:
         world.clock.pump([1.0] * 30)
         world.lose_all()
         assert [call for call in world.clock.getDelayedCalls() if call.active()] == []
+
+    def test_a_fault_while_it_is_looked_at_ends_the_session(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It would have no time-outs any more."""
+
+        def broken(_transport: object) -> int:
+            raise OSError(9, "Bad file descriptor")
+
+        world = self.sending()
+        monkeypatch.setattr("tlsproxy.net.leg.untaken", broken)
+        world.clock.advance(1)
+        assert world.client.state == "aborted"
+        assert world.reason == "internal_error"

@@ -70,7 +70,7 @@ class Listener:
         """
         :param name: The listen's address, for logs.
         :param counts: Of what limits count, in all listens and processes that have them in common.
-        :param on_empty: Called whenever the last session has ended.
+        :param on_empty: Called whenever the last session has ended, and nobody is on the way to one.
         """
         self.name = name
         self.sessions: set[Session] = set()
@@ -81,6 +81,7 @@ class Listener:
         self._on_empty = on_empty
         self._draining = False
         self._refusals = 0
+        self._readers: set[ProxyHeaderReader] = set()
         # By identity: there is one resolution for all clients with the same peers, and hashing its settings costs more.
         self._plans: dict[int, SessionPlan] = {}
         self._host = SessionHost(
@@ -105,13 +106,16 @@ class Listener:
         sender = endpoint_address(addr)
         if sender.ip is None or not self._trusted.find(sender.ip):
             return self._session(sender)
-        return ProxyHeaderReader(
+        reader = ProxyHeaderReader(
             sender=sender,
             accept=self._session,
             refused=lambda detail: self._note_header(sender, detail),
             clock=self._host.clock,
             timeout=self.listen.proxy_protocol_timeout,
+            over=self._reader_over,
         )
+        self._readers.add(reader)
+        return reader
 
     def _session(self, client: ClientAddress, local: ClientAddress | None = None) -> IProtocol | None:
         resolution = self._resolver.resolution_for(client.ip)
@@ -172,6 +176,20 @@ class Listener:
         for session in list(self.sessions):
             session.drain()
 
+    def cut(self) -> None:
+        """Wait no longer for those whose session would begin behind a PROXY header."""
+        for reader in list(self._readers):
+            reader.abandon()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is connected: neither with a session nor on the way to one."""
+        return not self.sessions and not self._readers
+
+    def _reader_over(self, reader: ProxyHeaderReader) -> None:
+        self._readers.discard(reader)
+        self._tell_if_empty()
+
     def _session_opened(self, session: Session) -> None:
         self.sessions.add(session)
         if self._draining:
@@ -183,5 +201,8 @@ class Listener:
             self._refusals -= 1
         elif session.held:
             release(self._host.counts, session.held)
-        if not self.sessions:
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self.empty:
             self._on_empty()

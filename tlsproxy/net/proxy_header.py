@@ -32,12 +32,17 @@ class ProxyHeaderReader:
         refused: Callable[[str], None],
         clock: IReactorTime,
         timeout: float,
+        over: Callable[["ProxyHeaderReader"], None] = lambda _: None,
     ) -> None:
+        """
+        :param over: Called once: when the session has begun, or the connection ends without one.
+        """
         self._sender = sender
         self._accept = accept
         self._refused = refused
         self._clock = clock
         self._timeout = timeout
+        self._over: Callable[[ProxyHeaderReader], None] | None = over
         self._parser = ProxyHeaderParser()
         self._deadline: IDelayedCall | None = None
         self._transport: Any = None
@@ -63,6 +68,13 @@ class ProxyHeaderReader:
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002 - Twisted's signature
         self._cancel_deadline()
+        self._tell_over()
+
+    def abandon(self) -> None:
+        """Wait no longer."""
+        self._cancel_deadline()
+        self._transport.abortConnection()
+        self._tell_over()
 
     def _hand_over(self, header: ProxyHeader) -> None:
         own = endpoint_address(self._transport.getHost())
@@ -74,9 +86,11 @@ class ProxyHeaderReader:
         protocol = self._accept(client, local or own)
         if protocol is None:
             self._transport.abortConnection()
+            self._tell_over()
             return
         self._transport.protocol = protocol
         protocol.makeConnection(self._transport)
+        self._tell_over()
         if self._parser.rest:
             protocol.dataReceived(self._parser.rest)
 
@@ -87,6 +101,12 @@ class ProxyHeaderReader:
         self._cancel_deadline()
         self._refused(detail)
         self._transport.abortConnection()
+        self._tell_over()
+
+    def _tell_over(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over(self)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():

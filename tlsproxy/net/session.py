@@ -634,7 +634,11 @@ class Session:
         self._look_timer = None
         if self._pace is None:
             self._pace = Pace(self._plan.pace, Sight(self._started, Due.NOTHING, 0, 0, 0, 0.0, 0))
-        lag = self._pace.look(self._sight())
+        try:
+            lag = self._pace.look(self._sight())
+        except Exception:  # noqa: BLE001 - a session that can't be looked at would have no time-outs
+            self._fault(Failure())
+            return
         if lag is None:
             self._await_look()
         elif lag is not Lag.IDLE:

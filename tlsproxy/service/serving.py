@@ -77,6 +77,10 @@ class Serving:
             if context.certificate is not None:
                 yield context.certificate
 
+    @property
+    def _empty(self) -> bool:
+        return all(listener.empty for listener in self.listeners)
+
     # Start
 
     def start(self, sockets: Sequence[Sequence[ListeningSocket]]) -> None:
@@ -147,7 +151,7 @@ class Serving:
             listener.drain()
         for connector in self.connectors.values():
             connector.stop()
-        if self.sessions and self._deadline is None:
+        if not self._empty and self._deadline is None:
             drain_timeout = self.prepared.configuration.drain_timeout
             self._deadline = self._reactor.callLater(drain_timeout, self._cut_sessions)
         return DeferredList([stopped, self._until_empty()]).addCallback(lambda _: self._sessions_cut)
@@ -184,16 +188,18 @@ class Serving:
     def _cut_sessions(self) -> None:
         self._cutting = True
         sessions = self.sessions
-        longest = max(session.close_timeout for session in sessions)
+        longest = max((session.close_timeout for session in sessions), default=0.0)
         self._deadline = self._reactor.callLater(longest * 2 + SESSIONS_END, self._reset_sessions)
         self._sessions_cut = sum(session.cut("shutdown") for session in sessions)
+        for listener in self.listeners:
+            listener.cut()
 
     def _reset_sessions(self) -> None:
         for session in self.sessions:
             session.abort("shutdown")
 
     def _listener_emptied(self) -> None:
-        if not self._emptied or self.sessions:
+        if not self._emptied or not self._empty:
             return
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
