@@ -38,11 +38,18 @@ def toml(directory: Path, authority: Authority, backend: str, address: str, extr
 def successor(directory: Path) -> Proxy:
     """Another process with the same configuration, in the place of the one that runs."""
     proxy = Proxy(directory / "tlsproxy.toml", options=["--take-over"])
-    proxy.wait_for_output(r'"event": ?"listening"')
+    try:
+        proxy.wait_for_output(r'"event": ?"listening"', timeout=30)
+    except BaseException:
+        proxy.stop()
+        raise
     return proxy
 
 
-def test_no_client_notices_that_another_process_takes_over(tmp_path: Path, authority: Authority) -> None:
+@pytest.mark.parametrize(("workers", "times"), [(1, 3), (2, 1)])
+def test_no_client_notices_that_another_process_takes_over(
+    tmp_path: Path, authority: Authority, workers: int, times: int
+) -> None:
     port, metrics = free_port(), free_port()
     with Server(echo) as backend:
         config = toml(
@@ -50,22 +57,24 @@ def test_no_client_notices_that_another_process_takes_over(tmp_path: Path, autho
             authority,
             backend.address,
             f"127.0.0.1:{port}",
-            f'metrics_listen = "127.0.0.1:{metrics}"',
+            f'metrics_listen = "127.0.0.1:{metrics}"\nworkers = {workers}',
         )
         with ExitStack() as stack:
             running = stack.enter_context(Proxy.start(tmp_path, config))
             visitors = stack.enter_context(Visitors(port, trusting(authority.path)))
             visitors.wait_for_more()
-            for _ in range(3):
+            for _ in range(times):
                 following = stack.enter_context(successor(tmp_path))
                 assert running.wait(20) == 0
-                assert running.wait_for_note("sockets_handed_over", pid=following.pid)["sockets"] == 3
+                assert (
+                    running.wait_for_note("sockets_handed_over", pid=following.pid)["sockets"] == 2 + workers
+                )
                 assert running.wait_for_note("draining")["trigger"] == "command"
                 visitors.wait_for_more()
                 running = following
             assert (tmp_path / "stream").exists()
             status = request(str(tmp_path / "control"), "status")["status"]
-            assert [each["pid"] for each in status["processes"]] == [running.pid]
+            assert len(status["processes"]) == workers
             visitors.stop()
         assert visitors.failures == []
         assert not (tmp_path / "control").exists()

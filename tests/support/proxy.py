@@ -43,7 +43,7 @@ class Proxy(Program):
         config.write_text('log_format = "json"\n' + hurry + toml)
         proxy = cls(config, env=env)
         try:
-            proxy.wait_for_output(r'"event": ?"listening"')
+            proxy.wait_for_output(r'"event": ?"listening"', timeout=30)
         except BaseException:
             proxy.stop()
             raise
