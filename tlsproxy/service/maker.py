@@ -9,6 +9,7 @@ from tlsproxy.errors import ConfigurationError, TlsproxyError
 from tlsproxy.ops.logging import twistd_observer
 from tlsproxy.service.base import Surroundings, TlsproxyService
 from tlsproxy.service.prepare import prepare
+from tlsproxy.service.reactors import reactor_of
 from tlsproxy.service.service import ProxyService
 from tlsproxy.service.supervisor import SupervisorService
 
@@ -66,9 +67,6 @@ def makeService(options: Options) -> TlsproxyService:
 
     :raises SystemExit: The configuration can't be used; every problem is told on standard error.
     """
-    # Imported late: importing a reactor installs it, and twistd's --reactor has to come first.
-    from twisted.internet import reactor
-
     parent: Mapping[str, Any] = options.parent or {}
     surroundings = Surroundings(
         owner=_owner(parent), take_over=bool(options["take-over"]), handle_signals="nodaemon" in parent
@@ -78,6 +76,7 @@ def makeService(options: Options) -> TlsproxyService:
     except ConfigurationError as error:
         lines = [f"error: {problem}" for problem in error.problems]
         raise SystemExit("\n".join(["tlsproxy: the configuration can't be used", *lines])) from None
+    reactor = reactor_of(parent.get("reactor"))
     if surroundings.handle_signals:
         surroundings.exit_status.register()
     configuration = prepared.configuration

@@ -27,7 +27,6 @@ from types import FrameType
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
-from twisted.application.reactors import installReactor
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
@@ -44,6 +43,7 @@ from tlsproxy.policy.limits import LocalCounts
 from tlsproxy.service.channel import ChannelError, Message, ReactorChannel
 from tlsproxy.service.log_pipe import PipeSink
 from tlsproxy.service.prepare import Prepared
+from tlsproxy.service.reactors import reactor_of
 from tlsproxy.service.serving import Serving
 from tlsproxy.service.snapshot import process_status
 from tlsproxy.service.sockets import ListeningSocket
@@ -245,12 +245,8 @@ def run(assignment: Assignment) -> int:
 
     :returns: The exit status.
     """
-    if assignment.reactor is not None:
-        installReactor(assignment.reactor)
     # After the fork: importing it installs it.
-    from twisted.internet import reactor as installed
-
-    reactor: Any = installed  # several interfaces at once, of which mypy sees one
+    reactor = reactor_of(assignment.reactor)
     use_prefix(assignment.prefix)
     worker = Worker(assignment, reactor)
     globalLogBeginner.beginLoggingTo([worker.observer], redirectStandardIO=False)
