@@ -69,6 +69,11 @@ class World:
             note["pid"] for note in started if note["generation"] == generation and is_running(note["pid"])
         ]
 
+    def numbers(self, generation: int = 1) -> list[int]:
+        """Numbers of a generation's workers, as they know them themselves."""
+        processes = request(str(self.control), "status", timeout=30)["status"]["processes"]
+        return [each["worker"] for each in processes if each["generation"] == generation]
+
     def generation_process(self) -> int:
         return parent_of(self.workers()[0])
 
@@ -138,6 +143,7 @@ def test_connections_are_shared_out_and_counted_together(world: World) -> None:
     sessions = [note["session"] for note in world.proxy.notes if note["event"] == "session_started"]
     workers = Counter(session.rpartition(".")[0] for session in sessions)
     assert len(set(sessions)) == 40
+    assert world.numbers() == list(range(len(world.workers())))
     assert len(workers) == len(world.workers())
     assert world.metric("tlsproxy_sessions_started_total") == 40
     assert world.metric("tlsproxy_sessions") == 0
@@ -232,7 +238,11 @@ def test_a_reload_to_another_number_of_workers_strands_no_queue(pair: World) -> 
             )
             answer = request(str(pair.control), "reload", timeout=30)
             assert answer["ok"], answer
-            assert len(pair.workers(generation)) == workers
+            pair.proxy.wait_until(
+                lambda generation=generation, workers=workers: len(pair.workers(generation)) == workers,
+                "not as many workers",
+            )
+            assert pair.numbers(generation) == list(range(workers))
             visitors.wait_for_more(50)
     assert visitors.failures == []
 
