@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from tests.support.transports import RecordingTransport
 from tlsproxy.notes import ConfigurationRefused, Note, ServiceStopped, SessionEnded
+from tlsproxy.service.control_client import Predecessor
 from tlsproxy.service.prepare import prepare
 from tlsproxy.service.reload import ReloadResult
 from tlsproxy.service.service import MAX_RETIRED, ProxyService
@@ -325,6 +326,17 @@ def test_what_uses_a_listen_of_before_goes_on_when_a_reload_is_refused(world: Wo
     client = world.client()
     world.backend().says("220 old.example")
     assert client.transport.take().startswith(b"220 ")
+
+
+def test_who_fails_to_take_over_leaves_the_sockets_to_who_has_them(tmp_path: Path) -> None:
+    config = tmp_path / "tlsproxy.toml"
+    config.write_text(CONFIG.replace('"127.0.0.1:0"', f'"unix:{tmp_path / "listen"}"', 1))
+    world = World(config)
+    world.service._predecessor = Predecessor((), None)  # type: ignore[arg-type]
+    world.stop()
+    world.reactor.advance(1)
+    assert world.stopped
+    assert (tmp_path / "listen").exists()
 
 
 def test_a_reload_comes_too_late_for_a_service_that_stops(world: World) -> None:

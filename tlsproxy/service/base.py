@@ -438,6 +438,8 @@ class TlsproxyService(Service):
         if self._drain_trigger:
             self._take_note(DrainStarted(trigger=self._drain_trigger))
         self._watch.stop()
+        # Who was to be replaced, and isn't, goes on with its sockets.
+        self._handed_over = self._handed_over or self._predecessor is not None
         self._sockets.close(keep_paths=self._handed_over)
         if self._handed_over:
             self._own.close()
