@@ -40,11 +40,14 @@ class HandshakePolicy:
     key_update_limit: int = 32
     """KeyUpdate messages within any second of a connection."""
 
-    def renegotiation_outcome(self, attempt: int) -> Outcome:
-        """What follows from the connection's attempt number ``attempt``, counted from 1."""
+    def renegotiation_outcome(self, attempt: int, *, refused: bool = False) -> Outcome:
+        """What follows from the connection's attempt number ``attempt``, counted from 1.
+
+        :param refused: The TLS library refused it, whether allowed or not.
+        """
         if attempt > self.renegotiation_limit:
             return Outcome.CLOSED
-        if self.allow_renegotiation:
+        if self.allow_renegotiation and not refused:
             return Outcome.ALLOWED
         return Outcome.WARNED if self.renegotiation_action is RenegotiationAction.WARN else Outcome.CLOSED
 
@@ -54,14 +57,14 @@ class KeyUpdateBudget:
     """Counts KeyUpdate messages in a sliding second. Remembers at most ``limit`` times, however many come."""
 
     limit: int
-    _times: deque[float] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._times = deque(maxlen=self.limit)
+    _times: deque[float] | None = field(init=False, default=None)
+    """None before the first message: most connections see none."""
 
     def spend(self, count: int, now: float) -> bool:
         """Take ``count`` messages that came at ``now`` (seconds, monotonic). False: the limit is exceeded."""
         times = self._times
+        if times is None:
+            times = self._times = deque(maxlen=self.limit)
         for _ in range(count):
             if self.limit == 0 or (len(times) == self.limit and now - times[0] < 1.0):
                 return False

@@ -17,7 +17,7 @@ from tlsproxy.errors import HandshakeFailed, TlsRecordError, VersionRefused
 from tlsproxy.identity.client import TlsFacts
 from tlsproxy.policy.candidate import would_refuse
 from tlsproxy.policy.handshakes import HandshakePolicy, Outcome
-from tlsproxy.policy.protocols import TlsProtocols
+from tlsproxy.policy.protocols import TlsProtocols, TlsVersion
 from tlsproxy.tls.client_hello import MAX_BYTES, ClientHello, parse_client_hello
 from tlsproxy.tls.facts import gather_facts
 from tlsproxy.tls.guard import HandshakeGuard
@@ -288,7 +288,9 @@ class Engine:
     def _establish(self) -> None:
         version = self._connection.get_protocol_version()
         resumed = not self._is_client and is_resumption(self._flight, version)
-        self._examine(resumed=resumed, hello=self._client_hello() if resumed else None)
+        # Up to TLS 1.2 OpenSSL tells the name of the session that was resumed in place of this one's.
+        names_another = resumed and version < TlsVersion.TLS1_3
+        self._examine(resumed=resumed, hello=self._client_hello() if names_another else None)
         if self._candidate is not None:
             self.refused_offer = self._offer_refused_by(self._candidate, version)
         self._guard.arm(self._connection)

@@ -13,11 +13,13 @@ def gather_facts(
 ) -> TlsFacts:
     """The facts of an established connection.
 
-    :param hello: The client's hello, where a session was resumed: up to TLS 1.2 OpenSSL tells the name of the session then.
+    :param hello: The client's hello, where OpenSSL would tell another name than this one's.
     :param is_client: This end is the client; the peer's certificate is then no client's.
     :raises HandshakeFailed: The client's certificate can't be read, although OpenSSL could.
     """
-    certificate = None if is_client else connection.get_peer_certificate(as_cryptography=True)
+    # Where it isn't demanded no client shows one, and a session is only resumed where it was demanded alike.
+    demanded = not is_client and bool(connection.get_verify_mode() & SSL.VERIFY_PEER)
+    certificate = connection.get_peer_certificate(as_cryptography=True) if demanded else None
     try:
         subject = certificate.subject if certificate is not None else None
     except ValueError as error:
@@ -34,7 +36,7 @@ def gather_facts(
         client_common_name=_common_name(subject) if subject is not None else None,
         # Where verification is on, a certificate that fails it ends the handshake, with `optional` too; a resumed session
         # was verified when it began.
-        client_verified=certificate is not None and bool(connection.get_verify_mode() & SSL.VERIFY_PEER),
+        client_verified=certificate is not None,
     )
 
 

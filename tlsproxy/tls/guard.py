@@ -23,7 +23,6 @@ raised by :meth:`HandshakeGuard.check`, after the OpenSSL call.
 from collections.abc import Callable
 from typing import Final
 
-from attrs import evolve
 from OpenSSL import SSL
 
 from tlsproxy.errors import KeyUpdateLimitExceeded, RenegotiationRefused
@@ -55,7 +54,6 @@ class HandshakeGuard:
         "_over_budget",
         "_policy",
         "_refused",
-        "_refusing",
         "_running",
         "_verdicts",
         "attempts",
@@ -66,8 +64,6 @@ class HandshakeGuard:
 
     def __init__(self, policy: HandshakePolicy) -> None:
         self._policy = policy
-        self._refusing = evolve(policy, allow_renegotiation=False)
-        # What an attempt leads to that OpenSSL refuses although the policy allows it: the peer lacks RFC 5746.
         self._accepting = policy.allow_renegotiation
         self._budget = KeyUpdateBudget(policy.key_update_limit)
         self._running = False
@@ -142,8 +138,8 @@ class HandshakeGuard:
             self._forbid(connection)
 
     def _outcome(self) -> Outcome:
-        rules = self._refusing if self._refused else self._policy
-        return rules.renegotiation_outcome(self.attempts)
+        # OpenSSL refuses what the policy allows where the peer lacks RFC 5746.
+        return self._policy.renegotiation_outcome(self.attempts, refused=self._refused)
 
     def _forbid(self, connection: SSL.Connection) -> None:
         """Let OpenSSL refuse whatever comes next."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from enum import IntEnum
+from struct import Struct
+from typing import Final
 
 from attrs import define
 
@@ -28,6 +30,13 @@ class ExtensionType(IntEnum):
     SERVER_NAME = 0
     PRE_SHARED_KEY = 41
     SUPPORTED_VERSIONS = 43
+
+
+_RECORD_HEADER: Final = Struct("!BHH")
+_MESSAGE_HEADER: Final = Struct("!L")
+"""The type in the high byte, the length in the others."""
+_EXTENSION_HEADER: Final = Struct("!HH")
+_HANDSHAKE: Final = int(ContentType.HANDSHAKE)
 
 
 class TruncatedError(Exception):
@@ -68,33 +77,44 @@ class Reader:
 
 def records(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The complete records in ``data``: content type and fragment."""
-    reader = Reader(data)
-    try:
-        while reader:
-            content_type = reader.number(1)
-            reader.take(2)  # legacy_record_version
-            yield content_type, reader.vector(2)
-    except TruncatedError:
-        return
+    position, size = 0, len(data)
+    while position + _RECORD_HEADER.size <= size:
+        content_type, _legacy_record_version, length = _RECORD_HEADER.unpack_from(data, position)
+        position += _RECORD_HEADER.size
+        if position + length > size:
+            return
+        yield content_type, data[position : position + length]
+        position += length
 
 
 def handshake_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The complete handshake messages in ``data``, which may run over several records: type and body."""
-    fragments = (fragment for kind, fragment in records(data) if kind == ContentType.HANDSHAKE)
-    reader = Reader(b"".join(fragments))
-    try:
-        while reader:
-            message_type = reader.number(1)
-            yield message_type, reader.vector(3)
-    except TruncatedError:
-        return
+    stream = b"".join([fragment for kind, fragment in records(data) if kind == _HANDSHAKE])
+    position, size = 0, len(stream)
+    while position + _MESSAGE_HEADER.size <= size:
+        (header,) = _MESSAGE_HEADER.unpack_from(stream, position)
+        position += _MESSAGE_HEADER.size
+        end = position + (header & 0xFFFFFF)
+        if end > size:
+            return
+        yield header >> 24, stream[position:end]
+        position = end
 
 
 def extensions(block: bytes) -> dict[int, bytes]:
-    """Extensions by type, from their list without its length."""
-    reader = Reader(block)
+    """Extensions by type, from their list without its length.
+
+    :raises TruncatedError: The last one isn't whole.
+    """
     found: dict[int, bytes] = {}
-    while reader:
-        extension_type = reader.number(2)
-        found[extension_type] = reader.vector(2)
+    position, size = 0, len(block)
+    while position < size:
+        begin = position + _EXTENSION_HEADER.size
+        if begin > size:
+            raise TruncatedError
+        extension_type, length = _EXTENSION_HEADER.unpack_from(block, position)
+        position = begin + length
+        if position > size:
+            raise TruncatedError
+        found[extension_type] = block[begin:position]
     return found
