@@ -75,6 +75,19 @@ def workers(text: str) -> list[int]:
     return [int(str(note["pid"])) for note in notes(text) if note["event"] == "worker_started"]
 
 
+def each_alone(pids: list[int]) -> Iterator[int]:
+    """Each of the processes, while the others are stopped: who is waked first would have everything otherwise."""
+    for pid in pids:
+        others = [other for other in pids if other != pid]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            yield pid
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
+
+
 def user_of(pid: int) -> tuple[set[str], set[str], set[str]]:
     """User, group and further groups that a process has, each of the kinds that the kernel knows (proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -151,7 +164,9 @@ def test_systemd_s_sockets_are_every_worker_s(world: World) -> None:
     sockets = [*(f"--listen=127.0.0.1:{port}" for port in ports), "--fdname=smtps:smtps"]
     with Program([activate, *sockets, TWISTD, "-n", "--pidfile=", "tlsproxy", "-c", world.config]) as proxy:
         proxy.wait_for_port(*ports)
-        for _ in range(20):
+        world.says_back(ports[0])  # starts it
+        proxy.wait_for_output('"event": ?"listening"', timeout=60)
+        for _ in each_alone(workers(proxy.output)):
             assert all(map(world.says_back, ports))
         sessions = [note for note in notes(proxy.output) if note["event"] == "session_started"]
     assert {note["listen"] for note in sessions} == {"systemd:smtps"}
@@ -163,7 +178,7 @@ def test_a_unix_socket_is_every_worker_s(world: World) -> None:
     world.configure(f"unix:{path}")
     with Program([TWISTD, "-n", "--pidfile=", "tlsproxy", "-c", world.config]) as proxy:
         proxy.wait_for_output('"event": ?"listening"', timeout=60)
-        for _ in range(20):
+        for _ in each_alone(workers(proxy.output)):
             with socket.socket(socket.AF_UNIX) as plain:
                 plain.settimeout(20)
                 plain.connect(str(path))

@@ -234,5 +234,5 @@ def test_a_supervisor_that_speaks_another_language_is_given_up(world: World) -> 
 
 
 def test_lines_go_to_the_supervisor(world: World) -> None:
-    world.worker.observer({"log_time": 0.0, "log_namespace": "x", "log_format": "something"})
-    assert os.read(world.log, 1000) == b"i1970-01-01T00:00:00.000000Z info twisted namespace=x: something\0"
+    world.worker.observer({"log_time": 1.0, "log_namespace": "x", "log_format": "something"})
+    assert os.read(world.log, 1000) == b"i1970-01-01T00:00:01.000000Z info twisted namespace=x: something\0"
