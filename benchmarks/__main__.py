@@ -1,0 +1,193 @@
+"""``python -m benchmarks``: measure, and write results as JSON; or write docs/performance.md from results."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers as every
+from benchmarks.cases import CASES, GROUPS, GROWING, GROWTH, IDLE, growth_case
+from benchmarks.machine import Cores, described, raise_file_limit
+from benchmarks.measure import Bench, memory, rounds, start_time
+from benchmarks.peers import Peer, Running, Setting
+from benchmarks.programs import Backend, Certificate, MeasurementError, Programs
+
+RESULTS = Path(__file__).parent / "results"
+FILES_PER_CONNECTION = 2
+"""A proxy's: one to the client, one to the backend."""
+FILES_SPARE = 200
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        results = _run(options)
+    except MeasurementError as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{options.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", type=_listed(GROUPS), default=GROUPS, help=f"of {','.join(GROUPS)}")
+    parser.add_argument("--cases", type=lambda text: text.split(","), help="these alone, by name")
+    names = [peer.label for peer in every.ALL]
+    parser.add_argument(
+        "--peers", type=_listed(names), default=names, help=f"of {'; '.join(names)}; separated by ;"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each figure")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    parser.add_argument("--output", type=Path, default=RESULTS / "latest.json")
+    return parser
+
+
+def _listed(known: Sequence[str]) -> Any:
+    separator = ";" if any("," in each for each in known) else ","
+
+    def parse(text: str) -> list[str]:
+        chosen = [each.strip() for each in text.split(separator)]
+        if unknown := [each for each in chosen if each not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    if options.quick:
+        options.rounds, options.seconds = 1, 0.1
+    files = raise_file_limit()
+    chosen = _available([peer for peer in every.ALL if peer.label in options.peers])
+    with _bench(options.seconds) as bench:
+        results: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": {**described(), "files": str(files), "cores_apart": str(bench.cores.apart)},
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "peers": {},
+            "cases": {},
+        }
+        _measure_cases(bench, chosen, options, results)
+        _measure_fresh(bench, chosen, options, results, files)
+    return results
+
+
+def _available(peers: Sequence[Peer]) -> list[Peer]:
+    found = []
+    for peer in peers:
+        if reason := peer.missing():
+            print(f"without {peer.label}: {reason}", file=sys.stderr)
+        else:
+            found.append(peer)
+    return found
+
+
+@contextmanager
+def _bench(seconds: float) -> Iterator[Bench]:
+    cores = Cores.choose()
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        programs = Programs.compile(directory)
+        backend = Backend.start(programs, cores.client)
+        try:
+            ecdsa, rsa = (Certificate.make(directory, stem) for stem in ("ecdsa", "rsa"))
+            setting = Setting(directory, ecdsa, rsa, backend.ports, cores.proxy)
+            yield Bench(programs, backend, cores, setting, seconds)
+        finally:
+            backend.stop()
+
+
+def _measure_cases(
+    bench: Bench, peers: Sequence[Peer], options: argparse.Namespace, results: dict[str, Any]
+) -> None:
+    cases = [case for case in CASES if case.group in options.only]
+    if options.cases:
+        cases = [case for case in cases if case.name in options.cases]
+    with ExitStack() as stack:
+        running: list[Running] = []
+        for peer in peers:
+            try:
+                running.append(stack.enter_context(bench.started(peer)))
+            except MeasurementError as error:
+                print(f"without {error}", file=sys.stderr)
+                continue
+            results["peers"][peer.label] = {"version": peer.version(), "openssl": running[-1].openssl}
+        for case in cases:
+            samples = rounds(bench, case, running, options.rounds)
+            results["cases"][case.name] = samples
+            print(case.title, flush=True)
+            for name, taken in samples.items():
+                print(f"  {_line(name, taken)}", flush=True)
+
+
+def _line(name: str, samples: Sequence[dict[str, Any]]) -> str:
+    from benchmarks.report import Figures
+
+    figures = Figures.of(samples)
+    if figures is None:
+        errors = next((each["first_error"] for each in samples if each["errors"]), "no figure")
+        return f"{name:32} {errors}"
+    return (
+        f"{name:32} {figures.cpu:10.1f} us (±{figures.spread:4.1%}) {figures.rate:10.1f}/s"
+        f"  p50 {figures.p50:8.0f} us  p99 {figures.p99:8.0f} us"
+        f"  busy {figures.proxy_busy:4.0%} client {figures.client_busy:4.0%}"
+    )
+
+
+def _measure_fresh(
+    bench: Bench, peers: Sequence[Peer], options: argparse.Namespace, results: dict[str, Any], files: int
+) -> None:
+    """What is measured with proxies that were just started."""
+    raw = [peer for peer in peers if "raw" in peer.services]
+    if "start" in options.only:
+        results["start"] = {peer.label: [] for peer in raw}
+        for _ in range(options.rounds):
+            for peer in bench.order.sample(raw, len(raw)):
+                results["start"][peer.label].append(start_time(bench, peer))
+    if "memory" in options.only:
+        results["memory"] = {
+            str(count): {peer.label: [memory(bench, peer, count)] for peer in raw}
+            for count in ([100] if options.quick else IDLE)
+        }
+    if "growth" in options.only:
+        _measure_growth(bench, raw, options, results, files)
+    if "crowd" in options.only and any(peer.label == "tlsproxy" for peer in raw):
+        with bench.started(every.ALL[0]) as plain, bench.started(every.CROWDED) as crowded:
+            case = next(case for case in CASES if case.name == "handshake-ecdsa-32")
+            results["crowd"] = rounds(bench, case, [plain, crowded], options.rounds)
+
+
+def _measure_growth(
+    bench: Bench, peers: Sequence[Peer], options: argparse.Namespace, results: dict[str, Any], files: int
+) -> None:
+    most = (files - FILES_SPARE) // FILES_PER_CONNECTION
+    counts = [min(count, most) for count in (GROWTH[:1] if options.quick else GROWTH)]
+    chosen = [peer for peer in peers if peer.label in {"tlsproxy", "nginx"}]
+    with ExitStack() as stack:
+        running = [stack.enter_context(bench.started(peer)) for peer in chosen]
+        results["growth"] = {
+            mode: {
+                str(count): rounds(bench, growth_case(mode, unit, title, count), running, options.rounds)
+                for count in counts
+            }
+            for mode, unit, title in GROWING
+        }
+    results["growth"]["memory"] = {
+        str(count): {peer.label: [memory(bench, peer, count)] for peer in chosen} for count in counts
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
