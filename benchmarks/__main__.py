@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from benchmarks.machine import Cores, described, raise_file_limit
 from benchmarks.measure import Bench, memory, rounds, start_time
 from benchmarks.peers import Peer, Running, Setting
 from benchmarks.programs import Backend, Certificate, MeasurementError, Programs
+from benchmarks.report import Figures
 
 RESULTS = Path(__file__).parent / "results"
 FILES_PER_CONNECTION = 2
@@ -47,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each figure")
+    parser.add_argument("--nice", type=int, default=0, help="priority, for a machine that others use; root: below 0")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json")
     return parser
@@ -67,6 +70,7 @@ def _listed(known: Sequence[str]) -> Any:
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.quick:
         options.rounds, options.seconds = 1, 0.1
+    os.nice(options.nice)
     files = raise_file_limit()
     chosen = _available([peer for peer in every.ALL if peer.label in options.peers])
     with _bench(options.seconds) as bench:
@@ -133,8 +137,6 @@ def _measure_cases(
 
 
 def _line(name: str, samples: Sequence[dict[str, Any]]) -> str:
-    from benchmarks.report import Figures
-
     figures = Figures.of(samples)
     if figures is None:
         errors = next((each["first_error"] for each in samples if each["errors"]), "no figure")

@@ -103,7 +103,9 @@ def openssl_version(pids: Sequence[int]) -> str:
     """The OpenSSL that is mapped into these processes."""
     for pid in pids:
         maps = Path(f"/proc/{pid}/maps").read_text()
-        for path in sorted(set(re.findall(r"\s(/\S*(?:libcrypto|_rust\.abi3)\S*)", maps))):
+        # Python has one for hashes as well; cryptography's own is the one that counts.
+        paths = re.findall(r"\s(/\S*_rust\.abi3\S*)", maps) or re.findall(r"\s(/\S*libcrypto\S*)", maps)
+        for path in sorted(set(paths)):
             if match := re.search(rb"OpenSSL (\d+\.\d+\.\d+\w*) \d+ \w+ \d{4}", Path(path).read_bytes()):
                 return match[1].decode()
     return "?"

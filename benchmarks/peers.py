@@ -332,18 +332,22 @@ class Stunnel(Peer):
         return [["stunnel", path]]
 
 
-_QUEUE_DIRECTORIES = (
-    "active",
-    "bounce",
-    "corrupt",
-    "defer",
-    "deferred",
-    "flush",
-    "hold",
-    "incoming",
-    "private",
+_QUEUE_DIRECTORIES: Sequence[str] = (
+    *(
+        "active",
+        "bounce",
+        "corrupt",
+        "defer",
+        "deferred",
+        "flush",
+        "hold",
+        "incoming",
+        "private",
+        "saved",
+        "trace",
+    ),
+    *("maildrop", "public", "pid"),
 )
-_QUEUE_DIRECTORIES += ("saved", "trace", "maildrop", "public", "pid")
 
 
 class Postfix(Peer):

@@ -40,7 +40,16 @@ class Programs:
         built = {}
         for name, libraries in (("load", ["-lssl", "-lcrypto"]), ("backend", [])):
             built[name] = directory / name
-            command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", built[name]]
+            command: list[str | Path] = [
+                compiler,
+                "-O2",
+                "-std=gnu11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-o",
+                built[name],
+            ]
             result = subprocess.run(
                 [*command, HERE / f"{name}.c", *libraries], capture_output=True, text=True, check=False
             )

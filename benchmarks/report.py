@@ -28,7 +28,7 @@ class Figures:
             return None
 
         def middle(key: str) -> float:
-            return median(each[key] for each in samples)
+            return float(median(each[key] for each in samples))
 
         costs = sorted(each["cpu_us"] for each in samples)
         quarter = len(costs) // 4
