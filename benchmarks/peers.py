@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from attrs import define, field, frozen
 
-from benchmarks.machine import free_ports, openssl_version, pinned, tree
+from benchmarks.machine import free_ports, openssl_version, pin, pinned, tree
 from benchmarks.programs import Certificate, MeasurementError
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,9 @@ class Peer:
             running.stop()
             output = (setting.directory / "output").read_text(errors="replace")[-2000:]
             raise MeasurementError(f"{self.label}: {error}:\n{output}") from None
-        running.openssl = openssl_version(list(reversed(running.pids)))
+        pids = running.pids
+        running.openssl = openssl_version(list(reversed(pids)))
+        pin(pids, setting.core)
         return running
 
 
