@@ -1,20 +1,17 @@
 """Protocol machines that speak to clients: events in, commands out, no I/O.
 
-A kind of listener is one file here and one row in ``KINDS``.
+A kind of listener is one file here and one row in ``KINDS``. The files of a kind are imported when it is asked for: HTTP's
+parser and tables are 3 MiB that a mail server's proxy has no use for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from tlsproxy.fronts.commands import Command
-from tlsproxy.fronts.esmtp import EsmtpFront
 from tlsproxy.fronts.events import Event
-from tlsproxy.fronts.http import HttpFront
 from tlsproxy.fronts.options import FrontOptions, IdentityMode
-from tlsproxy.fronts.refusal import HttpRefusal, SmtpRefusal
-from tlsproxy.fronts.stream import StreamFront
 from tlsproxy.policy.pace import Due
 
 
@@ -61,11 +58,48 @@ _BELOW_PROTOCOLS: Final = frozenset(
 )
 """Ways to tell who the client is that need nothing of the protocol spoken."""
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True, refusal=SmtpRefusal),
-        Kind("http", HttpFront, _BELOW_PROTOCOLS, alpn_protocols=("http/1.1",), refusal=HttpRefusal),
-        Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True),
-    )
-}
+
+def _esmtp() -> Kind:
+    from tlsproxy.fronts.esmtp import EsmtpFront
+    from tlsproxy.fronts.refusal import SmtpRefusal
+
+    return Kind("esmtp", EsmtpFront, frozenset(IdentityMode), smtp=True, refusal=SmtpRefusal)
+
+
+def _http() -> Kind:
+    from tlsproxy.fronts.http import HttpFront
+    from tlsproxy.fronts.refusal import HttpRefusal
+
+    return Kind("http", HttpFront, _BELOW_PROTOCOLS, alpn_protocols=("http/1.1",), refusal=HttpRefusal)
+
+
+def _stream() -> Kind:
+    from tlsproxy.fronts.stream import StreamFront
+
+    return Kind("stream", StreamFront, _BELOW_PROTOCOLS, tls_from_start=True)
+
+
+@define(eq=False)
+class _Kinds(Mapping[str, Kind]):
+    """Kinds by name, each made when it is first asked for."""
+
+    _makers: Mapping[str, Callable[[], Kind]]
+    _made: dict[str, Kind] = field(factory=dict, init=False)
+
+    def __getitem__(self, name: str) -> Kind:
+        kind = self._made.get(name)
+        if kind is None:
+            kind = self._made[name] = self._makers[name]()
+        return kind
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers
+
+
+KINDS: Mapping[str, Kind] = _Kinds({"esmtp": _esmtp, "http": _http, "stream": _stream})

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from attrs import evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -39,7 +39,7 @@ from tlsproxy.notes import (
 )
 from tlsproxy.ops.logging import attach, publish_notes
 from tlsproxy.ops.metrics import Metrics
-from tlsproxy.ops.report import ReportWriter
+from tlsproxy.ops.report.writer import ReportWriter
 from tlsproxy.ops.status.model import (
     ProcessStatus,
     ReloadProblem,
@@ -48,7 +48,6 @@ from tlsproxy.ops.status.model import (
     ServiceStatus,
     ShadowReport,
 )
-from tlsproxy.ops.status.sites import metrics_site, status_site
 from tlsproxy.service.activation import activated_sockets
 from tlsproxy.service.changes import why_not_by_reload
 from tlsproxy.service.control import ControlFactory
@@ -132,8 +131,8 @@ class TlsproxyService(Service):
         self._own = OwnPorts(
             reactor,
             {
-                "metrics_listen": lambda: metrics_site(self),
-                "status_listen": lambda: status_site(self, report=self._shadow_report),
+                "metrics_listen": self._metrics_site,
+                "status_listen": self._status_site,
                 CONTROL: lambda: ControlFactory(self, clock=reactor, notify=self._take_note),
             },
             self._surroundings.owner,
@@ -237,8 +236,8 @@ class TlsproxyService(Service):
     def setServiceParent(self, parent: Any) -> None:
         """As in ``Service``; twistd's log becomes ours, whose lines are of the configured form."""
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-        if self._log_observer is not None:
-            attach(parent, self._log_observer)
+        if attach(parent, self._log_observer):
+            self._log = self._log_observer.take
 
     def privilegedStartService(self) -> None:
         """Open the sockets, while ports below 1024 may still be had.
@@ -268,6 +267,8 @@ class TlsproxyService(Service):
     def startService(self) -> None:
         """Accept connections."""
         self.privilegedStartService()
+        if self._log_observer is not None:
+            self._log_observer.hold_back(self._reactor.callLater)
         super().startService()  # type: ignore[no-untyped-call]
         self._take_note(
             ServiceStarted(
@@ -387,6 +388,18 @@ class TlsproxyService(Service):
             reloads=self._reloads[True],
             reloads_failed=self._reloads[False],
         )
+
+    # A web server and all that the page is drawn with take 6 MiB: nobody pays for them without a port for it.
+
+    def _metrics_site(self) -> IProtocolFactory:
+        from tlsproxy.ops.status.sites import metrics_site
+
+        return metrics_site(self)
+
+    def _status_site(self) -> IProtocolFactory:
+        from tlsproxy.ops.status.sites import status_site
+
+        return status_site(self, report=self._shadow_report)
 
     def _shadow_report(self) -> ShadowReport:
         return ShadowReport(clients=self.report.top, summary=self.report.summary)

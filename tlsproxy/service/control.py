@@ -28,8 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.notes import ControlRefused, Notify
-from tlsproxy.ops.status.model import StatusSource, service_to_values
-from tlsproxy.ops.status.sites import whole_status
+from tlsproxy.ops.status.model import StatusSource, service_to_values, whole_status
 from tlsproxy.service.reload import COMMAND, ReloadResult
 from tlsproxy.service.socket_set import HandedOver
 

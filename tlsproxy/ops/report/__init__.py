@@ -4,20 +4,3 @@ Each process that serves collects what notes tell in a :class:`~tlsproxy.ops.rep
 service's own, writes it to a :class:`~tlsproxy.ops.report.store.ReportStore` every few seconds, by a
 :class:`~tlsproxy.ops.report.writer.ReportWriter`. ``tlsproxy report`` reads the same file.
 """
-
-from tlsproxy.ops.report.buffer import ReportBuffer
-from tlsproxy.ops.report.entries import OTHER, ClientRow, SessionCount
-from tlsproxy.ops.report.store import ReportReader, ReportStore
-from tlsproxy.ops.report.summary import Summary
-from tlsproxy.ops.report.writer import ReportWriter
-
-__all__ = [
-    "OTHER",
-    "ClientRow",
-    "ReportBuffer",
-    "ReportReader",
-    "ReportStore",
-    "ReportWriter",
-    "SessionCount",
-    "Summary",
-]

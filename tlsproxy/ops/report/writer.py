@@ -1,7 +1,7 @@
 """Keeps the report's database up to date, in a thread of the reactor's pool: a disk that hangs holds up no session."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -12,7 +12,9 @@ from twisted.python.failure import Failure
 from tlsproxy.errors import ReportError
 from tlsproxy.notes import Note, Notify, ReportFailed
 from tlsproxy.ops.report.buffer import ReportBuffer
-from tlsproxy.ops.report.store import ReportStore
+
+if TYPE_CHECKING:
+    from tlsproxy.ops.report.store import ReportStore
 
 INTERVAL: Final = 5.0
 """Seconds between two writes. The end of the process by force loses as much."""
@@ -89,7 +91,8 @@ class ReportWriter:
     def _write(self) -> Deferred[None]:
         """Write in a thread; LoopingCall waits for it before the next time."""
         entries = self._buffer.take()
-        if not entries and self._current == self.path:
+        nothing_remembered = self.path is None and self._store is None
+        if not entries and (nothing_remembered or self._current == self.path):
             return succeed(None)
         writing: Deferred[None] = self._in_thread(self._write_in_thread, self.path, entries)
         writing.addCallbacks(self._written, self._failed, callbackArgs=(self.path,), errbackArgs=(entries,))
@@ -116,6 +119,8 @@ class ReportWriter:
     # In the thread, one call at a time
 
     def _write_in_thread(self, path: str | None, entries: list[dict[str, Any]]) -> _Written:
+        from tlsproxy.ops.report.store import ReportStore  # SQLite is 2 MiB that few need
+
         store = self._store
         opened = store is None or store.path != path
         if store is None or opened:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from cattrs.preconf.json import make_converter
 from twisted.internet.defer import Deferred
 
@@ -198,6 +198,12 @@ class StatusSource(Protocol):
 
     def processes(self) -> Deferred[list[ProcessStatus]]:
         """Ask every process. Fires within two seconds, with the last that is known of one that doesn't answer."""
+
+
+async def whole_status(source: StatusSource) -> ServiceStatus:
+    """The status of a service with its processes."""
+    processes = await source.processes()
+    return evolve(source.service(), processes=tuple(processes))
 
 
 _CONVERTER: Final = make_converter(omit_if_default=False)

@@ -12,7 +12,6 @@ from ipaddress import ip_address
 from socket import gethostname
 from typing import Final
 
-from attrs import evolve
 from prometheus_client.exposition import choose_encoder
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -23,7 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tlsproxy.ops.merge import FamilyCollector, merged_families
-from tlsproxy.ops.status.model import ServiceStatus, ShadowReport, StatusSource, service_to_values
+from tlsproxy.ops.status.model import ShadowReport, StatusSource, service_to_values, whole_status
 from tlsproxy.ops.status.page import POLICY, render
 from tlsproxy.ops.status.readiness import why_not_ready
 
@@ -100,12 +99,6 @@ def status_site(
 
 def _readable(value: bytes) -> str:
     return value.decode("utf-8", "backslashreplace")
-
-
-async def whole_status(source: StatusSource) -> ServiceStatus:
-    """The status of a service with its processes."""
-    processes = await source.processes()
-    return evolve(source.service(), processes=tuple(processes))
 
 
 class _Pages(Resource):
