@@ -168,6 +168,7 @@ def test_systemd_s_sockets_are_every_worker_s(world: World) -> None:
         proxy.wait_for_output('"event": ?"listening"', timeout=60)
         for _ in each_alone(workers(proxy.output)):
             assert all(map(world.says_back, ports))
+        proxy.stop()
         sessions = [note for note in notes(proxy.output) if note["event"] == "session_started"]
     assert {note["listen"] for note in sessions} == {"systemd:smtps"}
     assert len({str(note["session"]).rpartition(".")[0] for note in sessions}) == 2
@@ -185,8 +186,8 @@ def test_a_unix_socket_is_every_worker_s(world: World) -> None:
                 with world.context.wrap_socket(plain, server_hostname="localhost") as client:
                     client.sendall(b"hello\n")
                     assert client.recv(100) == b"hello\n"
-        sessions = [note for note in notes(proxy.output) if note["event"] == "session_started"]
         proxy.stop()
+        sessions = [note for note in notes(proxy.output) if note["event"] == "session_started"]
     assert len({str(note["session"]).rpartition(".")[0] for note in sessions}) == 2
     assert not path.exists()
 

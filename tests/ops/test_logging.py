@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import syslog
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from twisted.python.failure import Failure
 
 import tlsproxy
 from tests.ops.notes import NOTE_KINDS, sample
-from tlsproxy.notes import Level, Note, ServiceStopped
+from tlsproxy.notes import Level, Note, ServiceStopped, SessionStarted, TlsRefused
 from tlsproxy.ops.lines import JsonLines, TextLines
 from tlsproxy.ops.logging import (
+    HELD,
+    HELD_FOR,
     JournalSink,
     LogObserver,
     StreamSink,
@@ -37,6 +39,7 @@ from tlsproxy.ops.logging import (
 LOGGED = [kind for kind in NOTE_KINDS if kind.logged]
 
 stopped = ServiceStopped(sessions_cut=0)
+started = sample(SessionStarted)
 
 
 class Broken(io.StringIO):
@@ -142,12 +145,118 @@ def test_an_event_that_can_not_be_printed_is_counted_and_raises_nothing() -> Non
     assert observer.lost == 1
 
 
+class Later:
+    """A reactor's ``callLater``."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, delay: float, call: Callable[[], None]) -> None:
+        self.calls.append((delay, call))
+
+    def run(self) -> None:
+        calls, self.calls = self.calls, []
+        for _, call in calls:
+            call()
+
+
+def patient() -> tuple[LogObserver, io.StringIO, Later]:
+    stream, later = io.StringIO(), Later()
+    observer = LogObserver(JsonLines(), StreamSink(stream))
+    observer.hold_back(later)
+    return observer, stream, later
+
+
+def test_a_note_taken_straight_is_the_line_that_a_published_one_is() -> None:
+    stream = io.StringIO()
+    LogObserver(JsonLines(), StreamSink(stream)).take(stopped)
+    [line] = decoded(stream)
+    assert (line["event"], line["sessions_cut"]) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NOTE_KINDS if not kind.logged])
+def test_what_is_only_counted_is_not_written_straight_either(kind: type[Note]) -> None:
+    stream = io.StringIO()
+    LogObserver(JsonLines(), StreamSink(stream)).take(sample(kind))
+    assert stream.getvalue() == ""
+
+
+def test_sessions_informational_lines_wait_for_others_but_not_long() -> None:
+    observer, stream, later = patient()
+    observer.take(started)
+    observer.write_line(Level.INFO, "{}")
+    assert stream.getvalue() == ""
+    assert [delay for delay, _ in later.calls] == [HELD_FOR]
+    later.run()
+    assert len(decoded(stream)) == 2
+    observer.take(started)
+    assert len(later.calls) == 1
+
+
+def test_a_warning_takes_along_at_once_what_waits() -> None:
+    observer, stream, _ = patient()
+    observer.take(started)
+    observer.take(sample(TlsRefused))
+    assert [line["event"] for line in decoded(stream)] == ["session_started", "tls_refused"]
+
+
+def test_what_the_service_says_takes_along_at_once_what_waits() -> None:
+    observer, stream, _ = patient()
+    observer.take(started)
+    observer.take(stopped)
+    assert [line["event"] for line in decoded(stream)] == ["session_started", "stopped"]
+
+
+def test_what_twisted_says_takes_along_at_once_what_waits() -> None:
+    observer, stream, _ = patient()
+    observer.take(started)
+    Logger("twisted", observer=observer).info("Server Shut Down.")
+    assert [line["event"] for line in decoded(stream)] == ["session_started", "twisted"]
+
+
+def test_no_more_lines_wait_than_a_hundred_kilobytes() -> None:
+    observer, stream, _ = patient()
+    for _ in range(HELD + 1):
+        observer.take(started)
+    assert len(decoded(stream)) == HELD
+
+
+def test_every_line_that_waited_in_vain_is_counted() -> None:
+    stream, losses, later = Broken(), [], Later()
+    observer = LogObserver(JsonLines(), StreamSink(stream), lambda: losses.append(1))
+    observer.hold_back(later)
+    for _ in range(3):
+        observer.take(started)
+    later.run()
+    stream.broken = False
+    observer.take(sample(TlsRefused))
+    assert (observer.lost, len(losses)) == (3, 3)
+    assert [line["event"] for line in decoded(stream)] == ["tls_refused"]
+
+
+def test_the_end_of_a_process_writes_what_waits() -> None:
+    program = (
+        "from tlsproxy.ops.logging import *; from tlsproxy.ops.lines import *; from tlsproxy.notes import *; "
+        "observer = LogObserver(JsonLines(), StreamSink(sys.stdout)); observer.hold_back(lambda *_: None); "
+        "observer.take(SessionStarted(session='3', client='', listen='', kind='stream'))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", "import sys; " + program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert json.loads(output)["session"] == "3"
+
+
 def test_the_journal_gets_a_priority_before_every_line() -> None:
     stream = io.StringIO()
     sink = JournalSink(stream)
     sink.write(Level.INFO, "fine")
     sink.write(Level.WARNING, "odd")
     sink.write(Level.ERROR, "bad\n    | traceback")
+    sink.flush()
     assert stream.getvalue() == "<6>fine\n<4>odd\n<3>bad\n<3>    | traceback\n"
 
 
@@ -239,14 +348,14 @@ def test_what_is_not_ours_to_decide_is_left_to_whoever_runs_us(options: dict[str
 
 def test_twistd_takes_the_observer_from_the_application() -> None:
     application, observer = Application("tlsproxy"), LogObserver(JsonLines(), StreamSink(io.StringIO()))
-    attach(application, observer)
+    assert attach(application, observer)
     assert application.getComponent(ILogObserver) is observer
 
 
 def test_a_parent_without_a_log_is_left_alone() -> None:
-    attach(object(), LogObserver(JsonLines(), StreamSink(io.StringIO())))
+    assert not attach(object(), LogObserver(JsonLines(), StreamSink(io.StringIO())))
     application = Application("tlsproxy")
-    attach(application, None)
+    assert not attach(application, None)
     assert application.getComponent(ILogObserver, None) is None
 
 

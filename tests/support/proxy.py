@@ -17,6 +17,11 @@ def _reactor() -> list[str]:
     return ["--reactor", name] if name else []
 
 
+_SETTLED = 0.15
+"""Seconds without a line after which none is on its way: several times what one may wait for others, in a worker and in
+its supervisor."""
+
+
 class Proxy(Program):
     """A running proxy. ``notes`` are its log lines."""
 
@@ -51,7 +56,11 @@ class Proxy(Program):
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """Everything logged so far."""
+        """Everything logged so far, and what was on its way to the log."""
+        deadline = time.monotonic() + 5
+        with self._changed:
+            while not self._finished and time.monotonic() < deadline and self._changed.wait(_SETTLED):
+                pass
         return list(self._parsed())
 
     def _parsed(self) -> Iterator[dict[str, Any]]:
@@ -74,7 +83,7 @@ class Proxy(Program):
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                for note in self.notes[after:]:
+                for note in list(self._parsed())[after:]:
                     if note["event"] == event and fields.items() <= note.items():
                         return note
                 if self._finished or not self._changed.wait(deadline - time.monotonic()):

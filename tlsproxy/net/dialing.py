@@ -87,6 +87,7 @@ class Dialer:
         :param resolver: Looks host names up. Without one, ``reactor`` deals with names itself.
         """
         self._server = server
+        self._by_name = isinstance(server, TcpAddress) and not _is_ip(server.host)
         self._reactor = reactor
         self._timeout = timeout
         self._bind = (source_address, 0) if source_address is not None else None
@@ -103,7 +104,7 @@ class Dialer:
         server, resolver = self._server, self._resolver
         if isinstance(server, UnixAddress):
             return _Direct(protocol, on_failure, self._timeout).unix(reactor or self._reactor, server)
-        if resolver is None or reactor is not None or _is_ip(server.host):
+        if resolver is None or reactor is not None or not self._by_name:
             direct = _Direct(protocol, on_failure, self._timeout)
             return direct.tcp(reactor or self._reactor, server, self._bind)
         return _ByName(protocol, on_failure, self._timeout, server, resolver).start(self._reactor, self._bind)

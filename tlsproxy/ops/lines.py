@@ -9,8 +9,13 @@ line does.
 import json
 import re
 import string
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from math import isfinite
+from operator import attrgetter
+from typing import Any, Final, Protocol
 
 import attrs
 from attrs import frozen
@@ -47,14 +52,23 @@ class LineFormat(Protocol):
 class _Shape:
     """What rendering needs of a class of notes, read once."""
 
-    fields: tuple[str, ...]
+    json_head: str
+    """Level and event of a JSON line."""
+    json_keys: tuple[str, ...]
+    """Each field as a JSON line has it, up to its value."""
+    fields: "_Values"
     context: tuple[str, ...]
     """Fields that say which session."""
+    context_values: "_Values"
     spoken: tuple[str, ...]
     """Fields that the readable text names."""
     rest: tuple[str, ...]
     """Fields that a readable line ends with."""
+    rest_values: "_Values"
 
+
+_Values = Callable[[Note], tuple[Any, ...]]
+"""Takes the values of some fields, in their order."""
 
 _shapes: dict[type[Note], _Shape] = {}
 
@@ -72,15 +86,46 @@ def _read_shape(kind: type[Note]) -> _Shape:
     context = CONTEXT if issubclass(kind, SessionNote) else ()
     spoken = tuple(name for _, name, _, _ in string.Formatter().parse(kind.text) if name)
     said = {*context, *spoken, "traceback"}
-    return _Shape(fields, context, spoken, tuple(name for name in fields if name not in said))
+    rest = tuple(name for name in fields if name not in said)
+    return _Shape(
+        json_head=f'","level":"{kind.level.value}","event":"{kind.event}"',
+        json_keys=tuple(f',"{name}":' for name in fields),
+        fields=_values_of(fields),
+        context=context,
+        context_values=_values_of(context),
+        spoken=spoken,
+        rest=rest,
+        rest_values=_values_of(rest),
+    )
+
+
+def _values_of(names: Sequence[str]) -> _Values:
+    if len(names) > 1:
+        return attrgetter(*names)
+    # For one name attrgetter() gives its value alone.
+    return lambda note: tuple(getattr(note, name) for name in names)
 
 
 def _timestamp(when: float) -> str:
     """RFC 3339, UTC, microseconds."""
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    second, microseconds = divmod(round(when * 1e6), 1_000_000)
+    return f"{_until_second(second)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _until_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+_JSON: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: encode_basestring_ascii,
+    int: str,
+    bool: lambda value: "true" if value else "false",
+    float: lambda value: str(value) if isfinite(value) else "null",
+}
+"""The values that nearly all fields have, without the detour through an encoder's state."""
 
 
 class JsonLines:
@@ -88,12 +133,14 @@ class JsonLines:
 
     def note(self, note: Note, when: float) -> str:
         """Write a note."""
-        line: dict[str, object] = {"time": _timestamp(when), "level": note.level.value, "event": note.event}
-        for name in _shape(note).fields:
-            value = getattr(note, name)
+        shape = _shape(note)
+        pieces = ['{"time":"', _timestamp(when), shape.json_head]
+        for key, value in zip(shape.json_keys, shape.fields(note), strict=True):
             if value is not None:
-                line[name] = value
-        return _to_json(line)
+                pieces.append(key)
+                pieces.append(_JSON.get(type(value), _to_json)(value))
+        pieces.append("}")
+        return "".join(pieces)
 
     def foreign(self, event: ForeignEvent, when: float) -> str:
         """Write an event that isn't ours."""
@@ -114,11 +161,14 @@ class TextLines:
     def note(self, note: Note, when: float) -> str:
         """Write a note."""
         shape = _shape(note)
-        context = [_pair(name, getattr(note, name)) for name in shape.context]
+        context = map(_pair, shape.context, shape.context_values(note))
         spoken = {name: _speakable(getattr(note, name)) for name in shape.spoken}
-        rest = [(name, getattr(note, name)) for name in shape.rest]
         words = [self._head(note.level, when, note.event, *context), note.text.format_map(spoken)]
-        words += [_pair(name, value) for name, value in rest if value is not None]
+        words += [
+            _pair(name, value)
+            for name, value in zip(shape.rest, shape.rest_values(note), strict=True)
+            if value is not None
+        ]
         return " ".join(words) + _indented(getattr(note, "traceback", None))
 
     def foreign(self, event: ForeignEvent, when: float) -> str:
@@ -133,7 +183,7 @@ class TextLines:
 
 def _escaped(value: object) -> str:
     """``value`` in printable ASCII, with quotes, backslashes and everything unprintable escaped as JSON does."""
-    return json.dumps(str(value))[1:-1]
+    return encode_basestring_ascii(str(value))[1:-1]
 
 
 def _speakable(value: object) -> object:
@@ -149,8 +199,12 @@ def _pair(name: str, value: object) -> str:
     """``name=value``; the value in quotes where it would otherwise run into what follows."""
     if isinstance(value, bool):
         return f"{name}={'true' if value else 'false'}"
-    text = str(value)
-    return f"{name}={text if _is_plain(text) else json.dumps(text)}"
+    return f"{name}={_quoted(str(value))}"
+
+
+@lru_cache(maxsize=256)  # a session's address comes in each of its lines, a listen's in all
+def _quoted(text: str) -> str:
+    return text if _is_plain(text) else encode_basestring_ascii(text)
 
 
 def _indented(traceback: str | None) -> str:

@@ -1,12 +1,14 @@
 """Where log lines go.
 
-A note travels through Twisted's log (:func:`publish_notes`), so that whoever runs the process decides where lines go:
+A note travels through Twisted's log (:func:`publish_notes`), or straight to :class:`LogObserver` where that is all of
+Twisted's log. So whoever runs the process decides where lines go:
 ``twistd -n`` to standard output, ``--logfile`` to a file, ``--syslog`` to syslog, ``--logger`` to the operator's own
 observer. Twisted's file observer would put a time and a system of its own before each line; :class:`LogObserver` takes its
 place (:func:`twistd_observer` builds the one that twistd's options ask for), so that a line of ours is the whole line and
 a line of Twisted's (a start-up message, a traceback) has the same form.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -14,7 +16,7 @@ import syslog
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorFromThreads
@@ -23,8 +25,15 @@ from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-from tlsproxy.notes import Level, Note, Notify
+from tlsproxy.notes import Level, Note, Notify, SessionNote
 from tlsproxy.ops.lines import ForeignEvent, LineFormat, TextLines, line_format
+
+HELD_FOR: Final = 0.02
+"""Seconds that a session's informational line may wait for others, to be written with them in one system call. A process
+that is killed loses no more than that; nobody who reads a log sees it come later."""
+
+HELD: Final = 500
+"""Lines that wait at most, a hundred kilobytes."""
 
 # sd-daemon(3) numbers levels as syslog(3) does.
 _PRIORITY = {Level.INFO: syslog.LOG_INFO, Level.WARNING: syslog.LOG_WARNING, Level.ERROR: syslog.LOG_ERR}
@@ -54,30 +63,37 @@ class Sink(Protocol):
     def write(self, level: Level, line: str) -> None:
         """Take one happening. May raise anything."""
 
+    def flush(self) -> None:
+        """See to it that all that was taken arrives. May raise anything; what it was about is lost, then."""
 
-@frozen
+
+@define
 class StreamSink:
     """A file or a terminal."""
 
     stream: Stream
+    _taken: list[str] = field(factory=list, init=False, eq=False)
 
     def write(self, level: Level, line: str) -> None:  # noqa: ARG002 - the line says it
-        """Write the line."""
-        self.stream.write(line + "\n")
+        """Take the line."""
+        self._taken.append(line + "\n")
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        text = "".join(self._taken)
+        self._taken.clear()
+        self.stream.write(text)
         self.stream.flush()
 
 
-@frozen
-class JournalSink:
+@define
+class JournalSink(StreamSink):
     """Standard output that the journal reads: each line begins with its priority, ``<4>`` (sd-daemon(3))."""
 
-    stream: Stream
-
     def write(self, level: Level, line: str) -> None:
-        """Write the line."""
+        """Take the line."""
         prefix = f"<{_PRIORITY[level]}>"
-        self.stream.write(prefix + line.replace("\n", "\n" + prefix) + "\n")
-        self.stream.flush()
+        self._taken.append(prefix + line.replace("\n", "\n" + prefix) + "\n")
 
 
 class SyslogSink:
@@ -91,11 +107,19 @@ class SyslogSink:
         for part in line.split("\n"):
             syslog.syslog(_PRIORITY[level], part)
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
 
 @implementer(ILogObserver)
 @define(eq=False)
 class LogObserver:
-    """Twisted's log, written in one of our formats. Never raises: a log that fails doesn't end a session."""
+    """Twisted's log, written in one of our formats. Never raises: a log that fails doesn't end a session.
+
+    What is told of a session without a warning waits a moment for others, where :meth:`hold_back` was called. Everything
+    else takes along at once all that waits: so the order stays, and the lines before an error and before the end of the
+    process are there.
+    """
 
     _format: LineFormat
     _sink: Sink
@@ -103,6 +127,9 @@ class LogObserver:
     """Called for everything that could not be written."""
     lost: int = field(default=0, init=False)
     """How much could not be written."""
+    _call_later: Callable[[float, Callable[[], None]], object] | None = field(default=None, init=False)
+    _held: int = field(default=0, init=False)
+    _flush_due: bool = field(default=False, init=False)
 
     @property
     def timed(self) -> bool:
@@ -115,28 +142,72 @@ class LogObserver:
             self._write(event)
         except Exception:  # noqa: BLE001 - a full disk, a closed pipe, an object that can't be printed
             self._lose()
+        self.flush()
+
+    def hold_back(self, call_later: Callable[[float, Callable[[], None]], object]) -> None:
+        """Let sessions' informational lines wait for others, :data:`HELD_FOR` seconds and :data:`HELD` lines at most.
+
+        :param call_later: A running reactor's ``callLater``.
+        """
+        if self._call_later is None:
+            atexit.register(self.flush)
+        self._call_later = call_later
+
+    def take(self, note: Note) -> None:
+        """Write a note: a :data:`~tlsproxy.notes.Notify` without the way through Twisted's log."""
+        if not note.logged:
+            return
+        try:
+            waits = note.level is Level.INFO and isinstance(note, SessionNote)
+            self._put(note.level, self._format.note(note, time.time()), waits=waits)
+        except Exception:  # noqa: BLE001 - as above
+            self._lose()
 
     def write_line(self, level: Level, line: str) -> None:
         """Write a line that another process made of its note."""
         try:
-            self._sink.write(level, line)
+            self._put(level, line, waits=level is Level.INFO)
         except Exception:  # noqa: BLE001 - as above
             self._lose()
 
-    def _lose(self) -> None:
-        self.lost += 1
+    def flush(self) -> None:
+        """Write what waits."""
+        held, self._held = self._held, 0
+        if not held:
+            return
+        try:
+            self._sink.flush()
+        except Exception:  # noqa: BLE001 - as above
+            self._lose(held)
+
+    def _put(self, level: Level, line: str, *, waits: bool = False) -> None:
+        self._sink.write(level, line)
+        self._held += 1
+        if not waits or self._call_later is None or self._held >= HELD:
+            self.flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._call_later(HELD_FOR, self._flush_held)
+
+    def _flush_held(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def _lose(self, lines: int = 1) -> None:
+        self.lost += lines
         if self.on_loss is not None:
-            self.on_loss()
+            for _ in range(lines):
+                self.on_loss()
 
     def _write(self, event: LogEvent) -> None:
-        when = event.get("log_time") or time.time()
+        when = event.get("log_time", time.time())
         note = event.get("tlsproxy_note")
         if isinstance(note, Note):
-            self._sink.write(note.level, self._format.note(note, when))
+            self._put(note.level, self._format.note(note, when))
             return
         foreign = _foreign(event)
         if foreign is not None:
-            self._sink.write(foreign.level, self._format.foreign(foreign, when))
+            self._put(foreign.level, self._format.foreign(foreign, when))
 
 
 def _foreign(event: LogEvent) -> ForeignEvent | None:
@@ -267,10 +338,14 @@ def _rotated_file(path: str) -> Stream:
     return stream
 
 
-def attach(application: object, observer: LogObserver | None) -> None:
+def attach(application: object, observer: LogObserver | None) -> bool:
     """Make ``observer`` the log of a twistd application: twistd prefers a component of the application to its own.
 
     For ``setServiceParent`` of the service that a plugin makes. A parent that isn't an application has no log.
+
+    :returns: Whether it is.
     """
-    if observer is not None and isinstance(application, Componentized):
-        application.setComponent(ILogObserver, observer)
+    if observer is None or not isinstance(application, Componentized):
+        return False
+    application.setComponent(ILogObserver, observer)
+    return True

@@ -45,18 +45,24 @@ class PipeSink:
         self._kept = bytearray()
 
     def write(self, level: Level, line: str) -> None:
-        """Send the line.
+        """Take the line.
 
-        :raises OSError: It is lost: the reader is gone, or too late.
+        :raises OSError: It is lost: the reader is too late.
         """
         data = _LETTERS[level] + line.encode() + END
         if len(self._kept) + len(data) > KEPT:
             raise BlockingIOError("the log isn't read")
         self._kept += data
-        if len(self._kept) == len(data):
+
+    def flush(self) -> None:
+        """Send what was taken; what the pipe has no room for follows by itself.
+
+        :raises OSError: It is lost: the reader is gone.
+        """
+        if self._kept:
             self._send()
 
-    def flush(self, timeout: float) -> None:
+    def wait(self, timeout: float) -> None:
         """Wait for the reader to take what is kept, ``timeout`` seconds at most: at the end of a process."""
         deadline = time.monotonic() + timeout
         while self._kept and (left := deadline - time.monotonic()) > 0:

@@ -35,7 +35,7 @@ from tlsproxy.net.identifiers import use_prefix
 from tlsproxy.net.shared_counts import SharedCounts
 from tlsproxy.notes import ListenOpened, Note
 from tlsproxy.ops.lines import line_format
-from tlsproxy.ops.logging import LogObserver, publish_notes
+from tlsproxy.ops.logging import LogObserver
 from tlsproxy.ops.metrics import Metrics
 from tlsproxy.ops.report.buffer import ReportBuffer
 from tlsproxy.ops.status.model import process_to_values
@@ -122,7 +122,6 @@ class Worker:
         configuration = assignment.prepared.configuration
         log_format = line_format(configuration.log_format, with_time=assignment.timed)
         self.observer = LogObserver(log_format, self._sink, self._metrics.log_line_lost)
-        self._publish = publish_notes()
         self._channel = ReactorChannel(
             assignment.channel, reactor=reactor, received=self._received, lost=self._supervisor_lost
         )
@@ -133,6 +132,7 @@ class Worker:
 
     def start(self) -> None:
         """Accept connections."""
+        self.observer.hold_back(self._reactor.callLater)
         try:
             self._serving.start(self._assignment.sockets)
         except Exception:  # noqa: BLE001 - whatever it is, the supervisor starts another
@@ -169,13 +169,14 @@ class Worker:
 
     def flush(self) -> None:
         """See to it that the log gets the last lines."""
-        self._sink.flush(FLUSH_TIMEOUT)
+        self.observer.flush()
+        self._sink.wait(FLUSH_TIMEOUT)
 
     def _take_note(self, note: Note) -> None:
         self._metrics.take(note)
         self._report(note)
         if not isinstance(note, ListenOpened):  # the supervisor says it once
-            self._publish(note)
+            self.observer.take(note)
 
     def _accept_no_more(self, stand: Stand) -> None:
         self._stand = stand
@@ -200,7 +201,7 @@ class Worker:
         # Before the reactor stops: it closes whatever it watches.
         self._channel.flush(FLUSH_TIMEOUT)
         self._channel.close()
-        self._sink.flush(FLUSH_TIMEOUT)
+        self.flush()
         self._reactor.stop()
 
     # The supervisor

@@ -1,6 +1,7 @@
 """The reactor: Twisted's, with a straight way for the events of TCP connections."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 from socket import AF_INET, AF_INET6
@@ -132,6 +133,7 @@ class ProxyReactor(EPollReactor):
         return connector
 
 
+@lru_cache(maxsize=1024)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
