@@ -123,7 +123,8 @@ class Connection:
         self._reactor = reactor
         self._peer = peer
         self.protocol = protocol
-        self._unsent: deque[bytes | memoryview] = deque()
+        # Only while there is something: an empty one takes 0.7 KiB of every idle connection.
+        self._unsent: deque[bytes | memoryview] | None = None
         self._unsent_size = 0
         self._producer: Any = None
         self._pulls = False
@@ -222,6 +223,8 @@ class Connection:
         self.write(b"".join(pieces))
 
     def _keep(self, data: bytes | memoryview) -> None:
+        if self._unsent is None:
+            self._unsent = deque()
         self._unsent.append(data)
         self._unsent_size += len(data)
         if not self._writing:
@@ -232,10 +235,11 @@ class Connection:
 
     def doWrite(self) -> Any:
         """See ``IWriteDescriptor``: send what is kept."""
-        if self._unsent:
-            failed = self._send_kept()
+        if self._unsent is not None:
+            failed = self._send_kept(self._unsent)
             if failed is not None or self._unsent:
                 return failed
+            self._unsent = None
         if self._producer is not None and (self._pulls or self._paused_producer):
             self._paused_producer = False
             if not self._pulls:
@@ -249,8 +253,7 @@ class Connection:
             self._finish_writing()
         return None
 
-    def _send_kept(self) -> Exception | None:
-        unsent = self._unsent
+    def _send_kept(self, unsent: deque[bytes | memoryview]) -> Exception | None:
         try:
             if len(unsent) == 1:
                 sent = self.socket.send(unsent[0])
@@ -437,7 +440,7 @@ class Connection:
         self.connected = False
         self._stop_reading()
         self._stop_writing()
-        self._unsent.clear()
+        self._unsent = None
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
