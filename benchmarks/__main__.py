@@ -34,9 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    options.output.write_text(_written(results) + "\n")
     print(f"{options.output}")
     return 0
+
+
+def _written(results: Any, indent: str = "") -> str:
+    """JSON, with a line for each sample, and no more digits than were measured."""
+    deeper = indent + " "
+    if isinstance(results, dict) and any(isinstance(value, dict | list) for value in results.values()):
+        parts = [f"{deeper}{json.dumps(key)}: {_written(value, deeper)}" for key, value in results.items()]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    if isinstance(results, dict):
+        return json.dumps({key: _rounded(value) for key, value in results.items()})
+    if isinstance(results, list):
+        return "[\n" + ",\n".join(deeper + _written(each, deeper) for each in results) + f"\n{indent}]"
+    return json.dumps(results)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each figure")
-    parser.add_argument("--nice", type=int, default=0, help="priority, for a machine that others use; root: below 0")
+    parser.add_argument(
+        "--realtime", action="store_true", help="run before all else (root): others use this machine, too"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json")
     return parser
@@ -70,7 +89,8 @@ def _listed(known: Sequence[str]) -> Any:
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     if options.quick:
         options.rounds, options.seconds = 1, 0.1
-    os.nice(options.nice)
+    if options.realtime:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     files = raise_file_limit()
     chosen = _available([peer for peer in every.ALL if peer.label in options.peers])
     with _bench(options.seconds) as bench:
@@ -127,13 +147,15 @@ def _measure_cases(
             except MeasurementError as error:
                 print(f"without {error}", file=sys.stderr)
                 continue
-            results["peers"][peer.label] = {"version": peer.version(), "openssl": running[-1].openssl}
+            results["peers"][peer.label] = {"version": peer.version()}
         for case in cases:
             samples = rounds(bench, case, running, options.rounds)
             results["cases"][case.name] = samples
             print(case.title, flush=True)
             for name, taken in samples.items():
                 print(f"  {_line(name, taken)}", flush=True)
+        for each in running:
+            results["peers"][each.name]["openssl"] = each.openssl()
 
 
 def _line(name: str, samples: Sequence[dict[str, Any]]) -> str:

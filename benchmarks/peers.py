@@ -57,12 +57,15 @@ class Running:
     name: str
     ports: Mapping[str, int]
     processes: Sequence[subprocess.Popen[bytes]]
-    openssl: str = "?"
 
     @property
     def pids(self) -> list[int]:
         """Of the whole process tree, as it is now."""
         return tree([process.pid for process in self.processes])
+
+    def openssl(self) -> str:
+        """The version that it has loaded: in Postfix, those processes that serve a client have."""
+        return openssl_version(list(reversed(self.pids)))
 
     def stop(self) -> None:
         """End it, and what it started."""
@@ -141,9 +144,7 @@ class Peer:
             running.stop()
             output = (setting.directory / "output").read_text(errors="replace")[-2000:]
             raise MeasurementError(f"{self.label}: {error}:\n{output}") from None
-        pids = running.pids
-        running.openssl = openssl_version(list(reversed(pids)))
-        pin(pids, setting.core)
+        pin(running.pids, setting.core)
         return running
 
 
@@ -211,7 +212,7 @@ class HAProxy(Peer):
     services = frozenset({"raw", "raw-rsa", "smtps", "https"})
 
     def version(self) -> str:
-        return _told("haproxy", "-v").split()[2]
+        return _told("haproxy", "-v").split()[2].partition("-")[0]
 
     def commands(self, setting: Setting, ports: Mapping[str, int]) -> list[list[str | Path]]:
         path = setting.directory / "haproxy.cfg"
@@ -315,7 +316,7 @@ class Stunnel(Peer):
     package = "stunnel4"
 
     def version(self) -> str:
-        return _told("stunnel", "-version").split()[2] if self.missing() is None else "?"
+        return _told("stunnel", "-version").partition("stunnel ")[2].split()[0]
 
     def commands(self, setting: Setting, ports: Mapping[str, int]) -> list[list[str | Path]]:
         path = setting.directory / "stunnel.conf"
