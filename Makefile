@@ -2,6 +2,7 @@
 # make test         every test that this machine can run
 # make test-oldest  those that need no other programs, with the oldest libraries that setup.cfg allows
 # make fuzz         each fuzz target for RUNS executions (docs/development.md)
+# make bench        CPU, speed and memory beside nginx, hitch, HAProxy, stunnel and Postfix (docs/performance.md); options in BENCH
 # make lint         style, types, and the documents: every reference in them leads somewhere
 # make docs         the parts of docs/ that follow from the code, and the site of them all in docs/_build
 # make clean        back to a fresh checkout
@@ -17,7 +18,7 @@ SITE = $(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going doc
 RUNS ?= 100000
 TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/targets/[a-z]*.py)))
 
-.PHONY: run test test-oldest fuzz lint docs clean
+.PHONY: run test test-oldest fuzz bench lint docs clean
 
 run: $(INSTALLED)
 	$(BIN)/tlsproxy demo
@@ -31,6 +32,9 @@ test-oldest: $(OLDEST)/.installed
 fuzz: $(INSTALLED)
 	$(BIN)/pip install --quiet --editable '.[fuzz]'
 	for target in $(TARGETS); do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit; done
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(INSTALLED) $(DOCUMENTING)
 	$(BIN)/ruff check .
