@@ -67,6 +67,31 @@ def test_replies_are_the_same_in_any_split(data: bytes, choice: st.DataObject) -
     assert replies_of(data[:at], data[at:]) == replies_of(data)
 
 
+@given(
+    st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"250", b"354", b"-", b" ", b"a"])).map(b"".join)
+    | st.lists(st.sampled_from([b"250-a\r\n", b"251-\r\n", b"250 b\r\n", b"250\r\n", b"250\n"])).map(b"".join)
+)
+def test_a_reply_that_comes_by_itself_is_the_same(data: bytes) -> None:
+    only = ReplyReader().only_reply(data)
+    read = replies_of(data)
+    alone = len(read) == 1 and read[0].data == data
+    assert only == (read[0] if alone else None)
+
+
+def test_a_reply_is_not_alone_behind_the_beginning_of_another() -> None:
+    reader = ReplyReader()
+    reader.feed(b"250-a\r\n")
+    assert reader.next_reply() is None
+    assert reader.only_reply(b"250 b\r\n") is None
+
+
+@pytest.mark.parametrize(("more", "whole"), [(0, True), (1, False)])
+def test_a_reply_that_comes_by_itself_has_the_same_limit(more: int, *, whole: bool) -> None:
+    data = b"250 " + b"a" * (REPLY_LIMIT - 6 + more) + b"\r\n"
+    assert (ReplyReader().only_reply(data) is not None) is whole
+    assert (replies_of(data) != [BROKEN]) is whole
+
+
 def test_a_reply_may_be_as_long_as_the_limit() -> None:
     lines = b"250-" + b"a" * 250 + b"\r\n"
     count = REPLY_LIMIT // len(lines) - 1

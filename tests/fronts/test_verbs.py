@@ -16,6 +16,7 @@ from tlsproxy.fronts.verbs import (
     mail_parameters,
     parse_bdat,
     parse_command,
+    plain_command,
     with_larger_size,
 )
 
@@ -70,6 +71,18 @@ def test_what_is_sent_on_is_one_line_that_begins_with_its_verb(text: bytes) -> N
         assert not has_control(command.wire[:-2])
         assert command.wire.upper().startswith(command.verb)
         assert parse_command(command.wire[:-2]) == command
+
+
+_WORDS = [b"MAIL", b"a", b"A-1", b" ", b"  ", b"\t", b"\r", b"\n", b"\r\n", b"\0", b"\x7f", b"\xff", b":<"]
+
+
+@given(st.binary() | st.lists(st.sampled_from(_WORDS)).map(b"".join))
+def test_a_plain_command_is_what_it_is_written_anew_as(text: bytes) -> None:
+    line = text + b"\r\n"
+    command = parse_command(text)
+    written_alike = command is not None and command.wire == line
+    assert plain_command(line) == (command if written_alike else None)
+    assert plain_command(text) is None or text.endswith(b"\r\n")
 
 
 def test_no_verb_is_two_things() -> None:

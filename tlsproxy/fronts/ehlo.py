@@ -75,6 +75,11 @@ def discarded_keywords(settings: EsmtpOptions, tls: TlsFacts | None) -> frozense
     words = settings.smtp_discard_ehlo_keywords
     if tls is not None and settings.smtp_discard_ehlo_keywords_tls is not None:
         words = settings.smtp_discard_ehlo_keywords_tls
+    return _in_capitals(words)
+
+
+@lru_cache(maxsize=64)  # asked for each EHLO; a configuration has few of them
+def _in_capitals(words: tuple[str, ...]) -> frozenset[bytes]:
     return frozenset(word.upper().encode() for word in words)
 
 

@@ -97,6 +97,7 @@ from tlsproxy.fronts.verbs import (
     mail_parameters,
     parse_bdat,
     parse_command,
+    plain_command,
     with_larger_size,
 )
 from tlsproxy.identity.client import TlsFacts
@@ -130,10 +131,19 @@ _PROXY_MODES: Final = frozenset({IdentityMode.PROXY_V1, IdentityMode.PROXY_V2})
 class Reading(Enum):
     """What the client's next bytes are."""
 
+    __hash__ = object.__hash__  # as of Awaited
+
     NOTHING = auto()
     COMMANDS = auto()
     AUTH_RESPONSE = auto()
     CONTENT = auto()
+
+
+# To ask a class for its member is a call, and what is below is done for each command.
+_NOTHING: Final = Reading.NOTHING
+_COMMANDS: Final = Reading.COMMANDS
+_CONTENT: Final = Reading.CONTENT
+_GREETING: Final = Awaited.GREETING
 
 
 @define(eq=False)
@@ -209,7 +219,7 @@ class EsmtpFront(Machine):
             self._connect(greets=self._settings.tls_wrappermode)
 
     def _client_data(self, event: ClientDataReceived) -> None:
-        if self._reading is Reading.CONTENT and not self._lines:
+        if self._reading is _CONTENT and not self._lines:
             self._content(event.data)
         else:
             self._lines.feed(event.data)
@@ -219,7 +229,9 @@ class EsmtpFront(Machine):
 
     def _after_event(self) -> None:
         """Do what follows once nothing more can be read."""
-        waiting = self._reading is Reading.COMMANDS and bool(self._owed)
+        if not (self._lines or self._paused or self._client_finished or self._draining):
+            return
+        waiting = self._reading is _COMMANDS and bool(self._owed)
         if self._draining and self._is_between_messages():
             self._fail(replies.UNAVAILABLE, "draining")
         elif self._client_finished and not waiting:
@@ -291,6 +303,10 @@ class EsmtpFront(Machine):
     def _backend_data(self, event: BackendDataReceived) -> None:
         if not self._connected:
             return
+        only = self._reply_reader.only_reply(event.data)
+        if only is not None:
+            self._replied(only)
+            return
         self._reply_reader.feed(event.data)
         while self._connected and not self._ended and (reply := self._reply_reader.next_reply()) is not None:
             self._replied(reply)
@@ -315,17 +331,18 @@ class EsmtpFront(Machine):
     def _replied(self, reply: Reply) -> None:
         self.step += 1
         awaited = self._owed.replied()
-        if self._reading is Reading.NOTHING:
+        code = reply.code
+        if self._reading is _NOTHING:
             self._disconnect()  # nothing can be said during the handshake; the next one is connected after it
-        elif reply.code == MALFORMED:
+        elif code == MALFORMED:
             self._backend_error("no reply")
         elif awaited is None:
             self._unasked(reply)
-        elif awaited is Awaited.GREETING:
+        elif awaited is _GREETING:
             self._introduce(reply)
-        elif reply.code == SERVICE_CLOSING:
+        elif code == SERVICE_CLOSING:
             self._closing(reply)
-        elif reply.intermediate and reply.code != _CONTINUE.get(awaited):
+        elif reply.intermediate and code != _CONTINUE.get(awaited):
             self._backend_error(f"reply {reply.code} to a command that it can't answer ({awaited.name})")
         else:
             self._REPLIES[awaited](self, reply)
@@ -464,15 +481,25 @@ class EsmtpFront(Machine):
         return False
 
     def _read_command(self) -> bool:
-        if self._owed.blocks(pipelining=b"PIPELINING" in self._extensions):
+        size = len(self._lines)
+        if not size or self._owed.blocks(pipelining=b"PIPELINING" in self._extensions):
             return False
         if self._draining and self._is_between_messages():
             return False
-        long = len(self._lines) > COMMAND_LIMIT and self._lines.starts_with(b"AUTH ")
+        long = size > COMMAND_LIMIT and self._lines.starts_with(b"AUTH ")
         line = self._lines.next_line(AUTH_LIMIT if long else COMMAND_LIMIT)
         if line is None:
             return False
         self.step += 1
+        command = plain_command(line)
+        if command is None:
+            self._odd_line(line)
+        else:
+            self._command(command)
+        return True
+
+    def _odd_line(self, line: bytes) -> None:
+        """Deal with a line that is no command as it stands."""
         if line is TOO_LONG:
             self._refuse(replies.LINE_TOO_LONG)
         elif self._ends_right(line):
@@ -481,7 +508,6 @@ class EsmtpFront(Machine):
                 self._refuse(replies.BAD_SYNTAX)
             else:
                 self._command(command)
-        return True
 
     def _is_lenient(self) -> bool:
         return self._settings.smtp_bare_newline is not BareNewline.REJECT
@@ -501,6 +527,17 @@ class EsmtpFront(Machine):
             self._count_junk()
         if self._errors >= ERROR_LIMIT:
             return
+        if known is UNKNOWN and self._refuses(verb):
+            return
+        if self._tls is None and self._settings.tls_security_level is TlsSecurityLevel.ENCRYPT:
+            self._BEFORE_TLS.get(verb, EsmtpFront._must_start_tls)(self, command)
+        elif self._needs_hello and not known.before_hello:
+            self._refuse(replies.SEND_HELLO_FIRST)
+        else:
+            self._COMMANDS.get(verb, EsmtpFront._send_on)(self, command)
+
+    def _refuses(self, verb: bytes) -> bool:
+        """Refuse a verb that no backend is to see."""
         if verb.startswith(IDENTITY_VERBS):
             self._report("xclient_refused", verb.decode("ascii"))
             self._refuse(replies.NOT_AUTHORIZED)
@@ -509,12 +546,9 @@ class EsmtpFront(Machine):
             self._refuse_session(replies.NOT_HTTP, "http_request")
         elif verb in UNCARRIABLE:
             self._refuse(replies.NOT_IMPLEMENTED)
-        elif self._tls is None and self._settings.tls_security_level is TlsSecurityLevel.ENCRYPT:
-            self._BEFORE_TLS.get(verb, EsmtpFront._must_start_tls)(self, command)
-        elif self._needs_hello and not known.before_hello:
-            self._refuse(replies.SEND_HELLO_FIRST)
         else:
-            self._COMMANDS.get(verb, EsmtpFront._send_on)(self, command)
+            return False
+        return True
 
     def _send_on(self, command: CommandLine) -> None:
         known = VERBS.get(command.verb, UNKNOWN)

@@ -12,15 +12,17 @@ class LineBuffer:
     The buffer itself has no limit: who holds bytes back in it has to pause their sender.
     """
 
-    __slots__ = ("_buffer", "_scanned", "_skipping")
+    __slots__ = ("_data", "_scanned", "_skipping", "_start")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        # As they came, without a copy, while nothing is left of what came before them.
+        self._data: bytes | bytearray = b""
+        self._start = 0  # what stands before it has been read
         self._scanned = 0  # no LF before it, so that a line in single bytes isn't searched again with each
         self._skipping = False
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self._data) - self._start
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -30,36 +32,47 @@ class LineBuffer:
                 return
             self._skipping = False
             data = data[end + 1 :]
-        self._buffer += data
+        if self._start == len(self._data):
+            self._data = data
+            self._start = self._scanned = 0
+        else:
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
+        del self._data[: self._start]
+        self._scanned -= self._start
+        self._start = 0
+        self._data += data
 
     def starts_with(self, word: bytes) -> bool:
         """Whether the next line begins with ``word`` (capitals), in any case."""
-        return self._buffer[: len(word)].upper() == word
+        return self._data[self._start : self._start + len(word)].upper() == word
 
     def next_line(self, limit: int) -> bytes | None:
         """The next line with its LF; None while it isn't whole.
 
         ``TOO_LONG``: it is longer than ``limit`` bytes, LF included. That is said once, and all of it is thrown away.
         """
-        end = self._buffer.find(b"\n", self._scanned)
-        if end < 0:
-            self._scanned = len(self._buffer)
-            if self._scanned <= limit:
+        start = self._start
+        end = self._data.find(b"\n", self._scanned) + 1
+        if not end:
+            self._scanned = len(self._data)
+            if self._scanned - start <= limit:
                 return None
             self._clear()
             self._skipping = True
             return TOO_LONG
-        line = bytes(self._buffer[: end + 1])
-        del self._buffer[: end + 1]
-        self._scanned = 0
-        return line if len(line) <= limit else TOO_LONG
+        self._start = self._scanned = end
+        return bytes(self._data[start:end]) if end - start <= limit else TOO_LONG
 
     def take_all(self) -> bytes:
         """Everything that is there."""
-        data = bytes(self._buffer)
+        data = bytes(self._data[self._start :])
         self._clear()
         return data
 
     def _clear(self) -> None:
-        self._buffer.clear()
-        self._scanned = 0
+        self._data = b""
+        self._start = self._scanned = 0

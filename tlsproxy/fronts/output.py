@@ -1,17 +1,17 @@
 """The commands that an event leads to, with what goes to the same peer joined."""
 
-from attrs import define, field
-
 from tlsproxy.fronts.commands import Command, SendToBackend, SendToClient
 
 
-@define
 class Output:
     """Commands in order. One write for a pipelined group costs a tenth of one for each line."""
 
-    _commands: list[Command] = field(factory=list)
-    _client: list[bytes] = field(factory=list)
-    _backend: list[bytes] = field(factory=list)
+    __slots__ = ("_backend", "_client", "_commands")
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self._client: list[bytes] = []
+        self._backend: list[bytes] = []
 
     def to_client(self, data: bytes) -> None:
         self._client.append(data)
@@ -26,7 +26,8 @@ class Output:
 
     def take(self) -> list[Command]:
         """All commands so far, to be carried out."""
-        self._flush()
+        if self._client or self._backend:
+            self._flush()
         commands, self._commands = self._commands, []
         return commands
 

@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
 
-from attrs import define, field
-
 from tlsproxy.fronts.verbs import Awaited
 
 OWED_LIMIT: Final = 128
@@ -19,12 +17,14 @@ OWED_LIMIT: Final = 128
 Action = Callable[[], None]
 
 
-@define
 class Owed:
     """A queue of replies awaited and of actions."""
 
-    _queue: deque[Awaited | Action] = field(factory=deque)
-    _synchronizing: bool = False
+    __slots__ = ("_queue", "_synchronizing")
+
+    def __init__(self) -> None:
+        self._queue: deque[Awaited | Action] = deque()
+        self._synchronizing = False
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -100,6 +100,8 @@ def multiline(texts: list[bytes]) -> bytes:
 # 1yz isn't used in SMTP. Code and nothing else is a line too (RFC 5321 §4.2).
 _LINE: Final = re.compile(rb"[2-5][0-9][0-9](?:([ -])[^\n]*)?\r?\Z")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_WHOLE: Final = re.compile(rb"(?:[2-5][0-9][0-9]-[^\n]*\r\n)*([2-5][0-9][0-9])(?: [^\n]*)?\r\n")
+"""A reply in which each line ends in CRLF: nearly all are of that kind, and come by themselves."""
 
 
 class ReplyReader:
@@ -119,6 +121,13 @@ class ReplyReader:
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
         self._buffer += data
+
+    def only_reply(self, data: bytes) -> Reply | None:
+        """The reply that ``data`` is, no more and no less; None: it has to be fed, to be read line by line."""
+        if self._buffer or len(data) > REPLY_LIMIT:
+            return None
+        whole = _WHOLE.fullmatch(data)
+        return Reply(int(whole[1]), data) if whole is not None else None
 
     @property
     def unread(self) -> int:

@@ -27,6 +27,8 @@ than was announced, and the rest of the chunk for commands. 64 KiB are left for 
 class Awaited(Enum):
     """What a reply of the backend answers: that decides what it leads to."""
 
+    __hash__ = object.__hash__  # a key of tables; Enum's own hashes the name, in Python
+
     GREETING = auto()
     HELLO = auto()
     HELO_FOR_EHLO = auto()
@@ -119,6 +121,10 @@ class CommandLine:
     """The line for the backend."""
 
 
+_PLAIN: Final = re.compile(
+    rb"([A-Za-z][A-Za-z0-9-]*)(?: ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?))?\r\n"
+)
+"""A line that is on the wire as it came."""
 _CONTROL: Final = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")
 _COMMAND: Final = re.compile(rb"[ \t]*([A-Za-z][A-Za-z0-9-]*)(?:[ \t]+(.*))?")
 
@@ -134,6 +140,15 @@ def parse_command(text: bytes) -> CommandLine | None:
     verb, argument = match.groups(b"")
     wire = verb + b" " + argument + b"\r\n" if argument else verb + b"\r\n"
     return CommandLine(verb.upper(), argument, wire)
+
+
+def plain_command(line: bytes) -> CommandLine | None:
+    """Read a line with its CRLF that needs no change on its way: the same as :func:`parse_command` does, in one step.
+
+    None: look closer.
+    """
+    match = _PLAIN.fullmatch(line)
+    return CommandLine(match[1].upper(), match[2] or b"", line) if match is not None else None
 
 
 def has_control(text: bytes) -> bool:
