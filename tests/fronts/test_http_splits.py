@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fronts.conftest import CLIENT, LOCAL, TLS
 from tests.support.http_play import HttpWired, Told, ok
+from tlsproxy.fronts.http_forward import request_head, response_head
+from tlsproxy.fronts.http_request import RequestReader
+from tlsproxy.fronts.http_response import ResponseReader
+from tlsproxy.fronts.http_syntax import HeadBuffer, HttpError
 from tlsproxy.fronts.options import TlsSecurityLevel
+from tlsproxy.identity.forwarded import Forwarding
 
 HOST = b"Host: example.org\r\n"
 GET = b"GET /1?q HTTP/1.1\r\n" + HOST + b"X: \xe4\t b\r\nConnection: x\r\n\r\n"
@@ -164,3 +170,100 @@ def test_a_response_until_close_is_the_same_in_any_split(pieces: list[int], old:
     assert content == b"until close"
     assert isinstance(end, h11.EndOfMessage) is not old
     assert wired.reason == ("connection_close" if old else None)
+
+
+# A head that is there at once may be read as a whole; one that comes in pieces never is.
+
+NAMES = (
+    b"Host host HOST Connection connection Content-Length content_length Transfer-Encoding Transfer_Encoding Expect "
+    b"Authorization Max-Forwards Upgrade TE Keep-Alive Proxy-Connection HTTP2-Settings X-Forwarded-For x_forwarded_for "
+    b"X-Real-IP X-TLS-Version Via Forwarded Proxy Date date Strict-Transport-Security WWW-Authenticate Accept Cookie X"
+).split()
+VALUES = (
+    b"example.org|example.org:80|EXAMPLE.org|a b|a@b||x| x|x |\tx|x\ty|0|5|05|5, 5|5, 6|+5|chunked|Chunked|chunked, gzip|"
+    b"keep-alive|Close|keep-alive, close|close, accept|cookie|host|upgrade|websocket|100-continue|NTLM x|Basic x|\xe4|"
+    b"\x80|\x7f|\x00|a\rb|a\nb|x\r\n fold|" + b"x" * 1100
+).split(b"|")
+FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from([*NAMES, b"", b"a b", b"Host ", b"x" * 256, b"x" * 257]),
+        st.sampled_from([b": "] * 6 + [b":", b" : ", b":\t", b" "]),
+        st.sampled_from(VALUES),
+        st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r"]),
+    ).map(b"".join),
+    max_size=6,
+).map(b"".join)
+REQUEST_LINES = st.sampled_from(
+    [b"GET / HTTP/1.1\r\n"] * 3
+    + [b"HEAD /a?b HTTP/1.1\r\n", b"GET /#a HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n", b"GET  / HTTP/1.1\r\n"]
+    + [b"POST / HTTP/1.1\r\n", b"GET http://example.org/ HTTP/1.1\r\n", b"GET /\xe4 HTTP/1.1\r\n"]
+    + [b"GET /%b HTTP/1.1\r\n" % (b"x" * size) for size in (2000, 8177, 8178)]
+)
+STATUS_LINES = st.sampled_from(
+    [b"HTTP/1.1 200 OK\r\n"] * 3
+    + [b"HTTP/1.1 404 Not  there\xe4\r\n", b"HTTP/1.1 204 \r\n", b"HTTP/1.1 304\r\n", b"HTTP/1.0 200 OK\r\n"]
+    + [b"HTTP/1.1 103 Hints\r\n", b"HTTP/1.1 600 ?\r\n", b"HTTP/1.1 200 \x00\r\n"]
+    + [b"HTTP/1.1 200 %b\r\n" % (b"x" * size) for size in (8179, 8180)]
+)
+HOST_FIELD = st.sampled_from([b"Host: example.org\r\n", b""])
+
+
+def requests_read(pieces: list[bytes], limit: int, forwarding: Forwarding) -> list[object]:
+    """What is made of requests, and what is left; or the error."""
+    buffer = HeadBuffer()
+    reader = RequestReader(buffer, header_limit=limit, fields_limit=4)
+    made: list[object] = []
+    for piece in pieces:
+        buffer.feed(piece)
+        try:
+            while (request := reader.next_request()) is not None:
+                facts = (request.line, request.host, request.options, request.size, request.upgrade)
+                more = (request.framing, request.length, request.max_forwards, request.binds_connection)
+                head = request_head(request, forwarding, host=b"own")
+                made.append((facts, more, request.expects_continue, head))
+        except HttpError as error:
+            return [*made, error.status, error.detail]
+    return [*made, buffer.take_all()]
+
+
+@given(
+    REQUEST_LINES,
+    HOST_FIELD,
+    FIELDS,
+    st.sampled_from([1, 2]),
+    st.sampled_from([300, 2060, 9000]),
+    st.booleans(),
+)
+def test_a_request_that_is_there_at_once_is_read_as_one_in_pieces(
+    line: bytes, host: bytes, fields: bytes, times: int, limit: int, trusted: bool
+) -> None:
+    forwarding = Forwarding(CLIENT, LOCAL, TLS, trusted=trusted, tell_tls=True)
+    head = line + host + fields + b"\r\n"
+    pieces = [head[:1], head[1:-1], head[-1:]] * times
+    assert requests_read([head * times + b"rest"], limit, forwarding) == requests_read(
+        [*pieces, b"rest"], limit, forwarding
+    )
+
+
+@given(STATUS_LINES, FIELDS, st.sampled_from([b"GET", b"HEAD", b"CONNECT"]), st.booleans())
+def test_a_response_that_is_there_at_once_is_read_as_one_in_pieces(
+    line: bytes, fields: bytes, method: bytes, replacing: bool
+) -> None:
+    head = line + fields + b"\r\n"
+
+    def read(pieces: list[bytes]) -> object:
+        reader = ResponseReader()
+        response = None
+        for piece in pieces:
+            reader.feed(piece)
+            try:
+                response = reader.next_response(method)
+            except HttpError as error:
+                return error.status, error.detail
+        if response is None:
+            return None
+        sent = response_head(response, replaced=b"strict-transport-security" if replacing else b"")
+        facts = (response.status, response.minor, response.options, response.framing, response.length)
+        return sent, facts, response.upgrade, response.binds_connection, response.dated, reader.take_rest()
+
+    assert read([head]) == read([head[:1], head[1:-1], head[-1:]])

@@ -10,24 +10,13 @@ from typing import Final
 from tlsproxy.fronts.http_body import LAST_CHUNK, Framing
 from tlsproxy.fronts.http_request import Request
 from tlsproxy.fronts.http_response import Response
-from tlsproxy.fronts.http_syntax import Field
+from tlsproxy.fronts.http_syntax import OF_ONE_CONNECTION, Field
 from tlsproxy.identity.forwarded import Forwarding, Trust, trust
 
-_OF_ONE_CONNECTION: Final = frozenset(
-    {
-        b"connection",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 # What the proxy says itself, of which a request has exactly one or none.
-_WRITTEN_ANEW: Final = _OF_ONE_CONNECTION | {b"content-length", b"expect", b"host", b"max-forwards"}
+_WRITTEN_ANEW: Final = OF_ONE_CONNECTION | {b"content-length", b"expect", b"host", b"max-forwards"}
 
-_NOT_IN_RESPONSES: Final = _OF_ONE_CONNECTION | {b"content-length"}
+_NOT_IN_RESPONSES: Final = OF_ONE_CONNECTION | {b"content-length"}
 
 FORWARDS_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
 """Methods whose ``Max-Forwards`` counts (RFC 9110 §7.6.2)."""
@@ -74,7 +63,9 @@ def request_head(
     :param last: The backend is to close the connection behind its response.
     """
     line, options = request.line, request.options
-    kept = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (line.method, line.target, request.host or host)]
+    kept = [
+        b"%b %b HTTP/1.1\r\nHost: %b%b\r\n" % (line.method, line.target, request.host or host, request.plain)
+    ]
     for lower, name, value in request.fields:
         if lower in _WRITTEN_ANEW or lower in options:
             continue
@@ -122,7 +113,7 @@ def response_head(
     :param replaced: Name, in lower case, of a field to leave out for it.
     """
     options = response.options
-    kept = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    kept = [b"HTTP/1.1 %d %b%b\r\n" % (response.status, response.reason, response.plain)]
     for lower, name, value in response.fields:
         if lower not in _NOT_IN_RESPONSES and lower not in options and lower != replaced:
             kept.append(b"%b: %b\r\n" % (name, value))

@@ -30,11 +30,14 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from tlsproxy.fronts.http_body import Framing
 from tlsproxy.fronts.http_referee import agrees
 from tlsproxy.fronts.http_syntax import (
+    OF_ONE_CONNECTION,
+    OF_PERSISTENCE,
+    PLAIN_FIELDS,
     Field,
     HeadBuffer,
     HttpError,
@@ -42,8 +45,9 @@ from tlsproxy.fronts.http_syntax import (
     elements,
     is_token,
     parse_fields,
+    splice,
 )
-from tlsproxy.identity.forwarded import cgi_form
+from tlsproxy.identity.forwarded import Trust, cgi_form, trust
 
 LINE_LIMIT: Final = 8192
 """Bytes of a request's first line. RFC 9112 §3 recommends 8000 at least; Apache takes 8190."""
@@ -61,6 +65,12 @@ PATH_LIMIT: Final = 256
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})  # RFC 9110 §9.2.2
 
 _LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/([0-9](?:\.[0-9])?)")
+_PLAIN: Final = re.compile(rb"((GET|HEAD) (/[!\"$-~]*+) HTTP/1\.1)(%b)\r\n\r\n" % PLAIN_FIELDS)
+_SPECIAL: Final = re.compile(rb"\r\n((?i:host|connection)): ([^\r]*+)")
+
+REMEMBERED_LIMIT: Final = 1024
+"""Bytes of the fields that are remembered until the next request, which has the same in it more often than not."""
+
 _ABSOLUTE: Final = re.compile(rb"(?i:http(s)?)://([^/?]+)(.*)")
 _HOST: Final = re.compile(
     rb"(?:([0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?"
@@ -78,7 +88,7 @@ _READ: Final = frozenset({b"authorization", b"connection", b"expect", b"max-forw
 _OF_CONNECTIONS: Final = (b"ntlm", b"negotiate")
 
 
-@frozen
+@define
 class RequestLine:
     """The first line of a request."""
 
@@ -100,7 +110,7 @@ class RequestLine:
         return self.target.partition(b"?")[0][:PATH_LIMIT].decode("ascii")
 
 
-@frozen
+@define
 class Request:
     """The head of a request that is understood in one way."""
 
@@ -108,6 +118,7 @@ class Request:
     host: bytes | None
     """As it came. None where a client of HTTP/1.0 gave none."""
     fields: list[Field]
+    """All of them, or none: then those to be sent on are in ``plain``."""
     options: frozenset[bytes]
     """Those of ``Connection``, in lower case."""
     framing: Framing
@@ -121,6 +132,8 @@ class Request:
     max_forwards: int | None
     size: int
     """Bytes of the head as it came."""
+    plain: bytes = b""
+    """Fields to be sent on as they came, each behind a CRLF."""
 
     @property
     def has_body(self) -> bool:
@@ -140,7 +153,7 @@ class Request:
 class RequestReader:
     """Requests out of what a client sends."""
 
-    __slots__ = ("_blank", "_buffer", "_fields_limit", "_header_limit", "line")
+    __slots__ = ("_blank", "_buffer", "_fields_limit", "_header_limit", "_remembered", "line")
 
     def __init__(self, buffer: HeadBuffer, *, header_limit: int, fields_limit: int) -> None:
         """
@@ -154,6 +167,7 @@ class RequestReader:
         self._fields_limit = fields_limit
         self.line: RequestLine | None = None
         self._blank = False
+        self._remembered: tuple[bytes, _Plain] | None = None
 
     @property
     def begun(self) -> bool:
@@ -166,6 +180,8 @@ class RequestReader:
         :raises HttpError: It is refused. Nothing more can be read.
         """
         if self.line is None:
+            if not self._blank and (plain := self._next_plain()) is not None:
+                return plain
             text = self._next_line()
             if text is None:
                 return None
@@ -181,6 +197,36 @@ class RequestReader:
         self.line = None
         self._blank = False
         return request
+
+    def _next_plain(self) -> Request | None:
+        """The next request, if its head is there and plain, and within all limits."""
+        matched = self._buffer.match_fresh(_PLAIN)
+        if matched is None:
+            return None
+        text, method, target, fields = matched.groups()
+        size = matched.end()
+        if (
+            len(text) > LINE_LIMIT
+            or size - 2 > self._header_limit
+            or fields.count(b"\n") > self._fields_limit
+        ):
+            return None
+        plain = self._understand_plain(fields)
+        if plain is None:
+            return None
+        self._buffer.drop(size)
+        line = RequestLine(text, method, target, 1)
+        return Request(
+            line, plain.host, [], plain.options, Framing.NONE, 0, False, b"", False, None, size, plain.lines
+        )
+
+    def _understand_plain(self, fields: bytes) -> "_Plain | None":
+        if self._remembered is not None and self._remembered[0] == fields:
+            return self._remembered[1]
+        plain = understand_plain(fields)
+        if plain is not None and len(fields) <= REMEMBERED_LIMIT:
+            self._remembered = fields, plain
+        return plain
 
     def _next_line(self) -> bytes | None:
         text = self._buffer.next_line(LINE_LIMIT, too_long=414)
@@ -278,6 +324,40 @@ def understand(line: RequestLine, fields: list[Field], *, size: int) -> Request:
         max_forwards=int(max_forwards) if _FORWARDS.fullmatch(max_forwards) else None,
         size=size,
     )
+
+
+@define
+class _Plain:
+    """What the fields of a plain request come to."""
+
+    host: bytes
+    options: frozenset[bytes]
+    lines: bytes
+    """Those to be sent on, each behind a CRLF."""
+
+
+def understand_plain(fields: bytes) -> _Plain | None:
+    """What the fields of a request without a body and with a target in origin form come to.
+
+    :param fields: What matched :data:`~tlsproxy.fronts.http_syntax.PLAIN_FIELDS`.
+    :returns: None unless they are ``Host``, maybe ``Connection`` that names no field, and others that don't matter here.
+    """
+    spliced = splice(fields, _SPECIAL, _is_plain)
+    if spliced is None:
+        return None
+    lines, read = spliced
+    host = read.get(b"host")
+    options = connection_options(read.get(b"connection"))
+    if host is None or parse_host(host) is None or not options <= OF_PERSISTENCE:
+        return None
+    return _Plain(host, options, lines)
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(name: bytes) -> bool:
+    """Whether a field of this name says nothing to a proxy, and is sent on as it came."""
+    lower = name.lower()
+    return _role(lower) is _Role.OTHER and lower not in OF_ONE_CONNECTION and trust(lower) is Trust.ORDINARY
 
 
 def _read(fields: list[Field]) -> dict[bytes, bytes]:

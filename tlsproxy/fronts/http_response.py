@@ -5,13 +5,25 @@ response whose end isn't plain is none, because what follows it would be taken f
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from tlsproxy.fronts.http_body import Framing
 from tlsproxy.fronts.http_request import is_of_connection
-from tlsproxy.fronts.http_syntax import Field, HeadBuffer, HttpError, connection_options, parse_lenient_fields
+from tlsproxy.fronts.http_syntax import (
+    OF_ONE_CONNECTION,
+    OF_PERSISTENCE,
+    PLAIN_FIELDS,
+    Field,
+    HeadBuffer,
+    HttpError,
+    connection_options,
+    parse_lenient_fields,
+    splice,
+)
 
 LINE_LIMIT: Final = 8192
 """Bytes of a status line."""
@@ -23,10 +35,15 @@ _LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-5][0-9]{2})(?: ([^\r]*))?")
 _READ: Final = frozenset(
     {b"connection", b"content-length", b"date", b"transfer-encoding", b"upgrade", b"www-authenticate"}
 )
+_PLAIN: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([\t -~\x80-\xff]*+)(%b)\r\n\r\n" % PLAIN_FIELDS)
+_SPECIAL: Final = re.compile(rb"\r\n((?i:connection|content-length|keep-alive|transfer-encoding)): ([^\r]*+)")
+_DATE: Final = b"Date"  # as nearly everybody writes it
+_REPLACED: Final = b"strict-transport-security"  # by ours, where it is configured
+
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
-@frozen
+@define
 class Response:
     """The head of a response."""
 
@@ -35,6 +52,7 @@ class Response:
     minor: int
     """Of its version."""
     fields: list[Field]
+    """All of them, or none: then those to be sent on are in ``plain``."""
     options: frozenset[bytes]
     """Those of ``Connection``, in lower case."""
     framing: Framing
@@ -46,6 +64,8 @@ class Response:
     """It asks for credentials for the connection, as with NTLM."""
     dated: bool
     """It has a ``Date``."""
+    plain: bytes = b""
+    """Fields to be sent on as they came, each behind a CRLF."""
 
     @property
     def informational(self) -> bool:
@@ -87,6 +107,8 @@ class ResponseReader:
         :raises HttpError: This is no response. Nothing more can be read.
         """
         if self._line is None:
+            if (plain := self._next_plain(method)) is not None:
+                return plain
             text = self._buffer.next_line(LINE_LIMIT, too_long=502)
             if text is None:
                 return None
@@ -100,6 +122,46 @@ class ResponseReader:
         self._line = None
         return understand(int(status), reason, int(minor), parse_lenient_fields(lines), method)
 
+    def _next_plain(self, method: bytes) -> Response | None:
+        """The next final response, if its head is there and plain, and within all limits."""
+        matched = self._buffer.match_fresh(_PLAIN)
+        if matched is None:
+            return None
+        status, reason, fields = matched.groups()
+        if matched.start(3) > LINE_LIMIT or len(fields) + 2 > HEADER_LIMIT:
+            return None
+        response = understand_plain(int(status), reason, fields, method)
+        if response is not None:
+            self._buffer.drop(matched.end())
+        return response
+
+
+def understand_plain(status: int, reason: bytes, fields: bytes, method: bytes) -> Response | None:
+    """What a final response of HTTP/1.1 is.
+
+    :param fields: What matched :data:`~tlsproxy.fronts.http_syntax.PLAIN_FIELDS`.
+    :param method: That of the request.
+    :returns: None unless they say no more than how the body is framed, and others that don't matter here.
+    :raises HttpError: Where it ends isn't plain.
+    """
+    spliced = splice(fields, _SPECIAL, _is_plain)
+    if spliced is None:
+        return None
+    lines, read = spliced
+    options = connection_options(read.get(b"connection"))
+    if not options <= OF_PERSISTENCE:
+        return None
+    framing, length = _body_of(status, 1, method, read)
+    dated = b"\r\nDate: " in lines
+    return Response(status, reason, 1, [], options, framing, length, b"", False, dated, lines)
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(name: bytes) -> bool:
+    """Whether a field of this name says nothing to a proxy, and is sent on as it came."""
+    lower = name.lower()
+    return name == _DATE or not (lower in _READ or lower in OF_ONE_CONNECTION or lower == _REPLACED)
+
 
 def understand(status: int, reason: bytes, minor: int, fields: list[Field], method: bytes) -> Response:
     """What a response is.
@@ -111,11 +173,7 @@ def understand(status: int, reason: bytes, minor: int, fields: list[Field], meth
     for lower, _, value in fields:
         if lower in _READ:
             read[lower] = value if lower not in read else read[lower] + b"," + value
-    framing, length = _framing(minor, read.get(b"content-length"), read.get(b"transfer-encoding"))
-    if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
-        framing, length = Framing.NONE, None  # RFC 9112 §6.3 points 1 and 2, RFC 9110 §8.6
-    elif status == 304 or method == b"HEAD":
-        framing = Framing.NONE
+    framing, length = _body_of(status, minor, method, read)
     return Response(
         status,
         reason,
@@ -128,6 +186,18 @@ def understand(status: int, reason: bytes, minor: int, fields: list[Field], meth
         binds_connection=is_of_connection(read.get(b"www-authenticate")),
         dated=b"date" in read,
     )
+
+
+def _body_of(
+    status: int, minor: int, method: bytes, read: Mapping[bytes, bytes]
+) -> tuple[Framing, int | None]:
+    """How the body is framed, and its ``Content-Length``."""
+    framing, length = _framing(minor, read.get(b"content-length"), read.get(b"transfer-encoding"))
+    if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
+        return Framing.NONE, None  # RFC 9112 §6.3 points 1 and 2, RFC 9110 §8.6
+    if status == 304 or method == b"HEAD":
+        return Framing.NONE, length
+    return framing, length
 
 
 def _framing(minor: int, lengths: bytes | None, coding: bytes | None) -> tuple[Framing, int | None]:

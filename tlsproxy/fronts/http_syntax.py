@@ -6,9 +6,14 @@ forgive more: h11 takes a bare LF for a line end, joins folded lines, and lets m
 
 What is wrong is found as early as it can be known, and found to be the same however the bytes are split: a client that
 waits behind half a head is told, not timed out.
+
+Most heads are plain: each field is ``Name: value``, and all but a few go to the other side as they came. Such a head is
+read by one regular expression, and the few are spliced out (:func:`splice`), in a tenth of the time of reading field by
+field. It is plain only where reading it field by field comes to the same; whatever isn't is read so.
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -29,6 +34,30 @@ _NAME: Final = rb"[!#$%%&'*+.^_`|~0-9A-Za-z-]{1,%d}" % NAME_LIMIT
 _FIELD: Final = re.compile(rb"(?m)^(%b):([^\r]*)\r\n" % _NAME)
 _LENIENT_FIELD: Final = re.compile(rb"(?m)^(%b)[ \t]*:([^\r]*)\r\n" % _NAME)
 _FOLD: Final = re.compile(rb"[ \t]*\r\n[ \t]+")
+
+PLAIN_FIELDS: Final = (
+    rb"(?:\r\n[!#$%%&'*+.^_`|~0-9A-Za-z-]{1,%d}+: (?![ \t])[\t -~\x80-\xff]*+(?<![ \t]))++" % NAME_LIMIT
+)
+"""The fields of a plain head, each behind a CRLF: nothing in them that :func:`parse_fields` would take out or refuse. No
+quantifier gives back what it took, so that no head takes more than one pass."""
+
+_NAMES: Final = re.compile(rb"\r\n([^:]++)")
+
+OF_ONE_CONNECTION: Final = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields that aren't sent on (RFC 9110 §7.6.1)."""
+
+OF_PERSISTENCE: Final = frozenset({b"close", b"keep-alive"})
+"""Options of ``Connection`` that name no field: the field ``Keep-Alive`` isn't sent on anyway."""
 
 # RFC 9110 §5.5 with obs-text, which cookies are known to hold.
 _IN_LINE: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -69,6 +98,15 @@ class HeadBuffer:
         """Take bytes as they came."""
         self._data = self._data + data if self._data else data
 
+    def match_fresh(self, head: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        """What is there, if it begins with this head. Looked for only once: None where it was looked at before."""
+        return head.match(self._data) if not self._clean else None
+
+    def drop(self, size: int) -> None:
+        """Forget the first ``size`` bytes."""
+        self._data = self._data[size:]
+        self._clean = 0
+
     def take_all(self) -> bytes:
         """Everything that is there."""
         data, self._data = self._data, b""
@@ -92,7 +130,7 @@ class HeadBuffer:
         line = data[:end]
         if line.translate(None, _IN_LINE):
             raise _forbidden()
-        self._drop(end + len(_CRLF))
+        self.drop(end + len(_CRLF))
         return line
 
     def next_fields(self, limit: int) -> bytes | None:
@@ -103,7 +141,7 @@ class HeadBuffer:
         """
         data = self._data
         if data.startswith(_CRLF):
-            self._drop(len(_CRLF))
+            self.drop(len(_CRLF))
             return b""
         end = data.find(_CRLF + _CRLF, max(self._clean - 3, 0), limit)
         if end < 0:
@@ -114,7 +152,7 @@ class HeadBuffer:
         fields = data[: end + len(_CRLF)]
         if not _is_clean(fields):
             raise _forbidden()
-        self._drop(end + 2 * len(_CRLF))
+        self.drop(end + 2 * len(_CRLF))
         return fields
 
     def _check_part(self, limit: int, allowed: bytes) -> None:
@@ -126,10 +164,6 @@ class HeadBuffer:
             raise _forbidden()
         self._clean += len(part)
 
-    def _drop(self, size: int) -> None:
-        self._data = self._data[size:]
-        self._clean = 0
-
 
 def _is_clean(lines: bytes) -> bool:
     """Whether lines hold nothing forbidden, and no CR or LF but in CRLF."""
@@ -139,6 +173,27 @@ def _is_clean(lines: bytes) -> bool:
 
 def _forbidden() -> HttpError:
     return HttpError(400, "a control character, or a bare CR or LF")
+
+
+def splice(
+    fields: bytes, special: re.Pattern[bytes], is_plain: Callable[[bytes], bool]
+) -> tuple[bytes, dict[bytes, bytes]] | None:
+    """Take some fields out of those of a plain head.
+
+    :param fields: What matched :data:`PLAIN_FIELDS`.
+    :param special: Matches a field to take out, with the CRLF before it; its groups are name and value.
+    :param is_plain: Whether a field of this name stays.
+    :returns: Those that stay, and by names in lower case the values of those taken out. None where there are others than
+        both, or one came twice.
+    """
+    kept, *taken = special.split(fields)
+    values: dict[bytes, bytes] = {}
+    if taken:
+        kept += b"".join(taken[2::3])
+        values = dict(zip(map(bytes.lower, taken[::3]), taken[1::3], strict=True))
+        if 3 * len(values) != len(taken):
+            return None
+    return (kept, values) if all(map(is_plain, _NAMES.findall(kept))) else None
 
 
 def parse_fields(lines: bytes, limit: int) -> list[Field]:
