@@ -149,6 +149,8 @@ class _Direct(ClientFactory):
         return self
 
     def buildProtocol(self, addr: IAddress) -> IProtocol:  # type: ignore[override]  # noqa: ARG002 - not only Protocol is one
+        # Twisted keeps a factory as long as its connection: who waited for that, with all it knows, isn't to stay so long.
+        self._on_failure = self._connector = None
         return self._protocol
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002
