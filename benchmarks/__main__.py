@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attrs import asdict
+
 from benchmarks import peers as every
-from benchmarks.cases import CASES, GROUPS, GROWING, GROWTH, IDLE, growth_case
+from benchmarks.cases import CASES, GROUPS, GROWTH, IDLE
 from benchmarks.machine import Cores, described, raise_file_limit
-from benchmarks.measure import Bench, memory, rounds, start_time
+from benchmarks.measure import Bench, growth, memory, rounds, start_time
 from benchmarks.peers import Peer, Running, Setting
 from benchmarks.programs import Backend, Certificate, MeasurementError, Programs
 from benchmarks.report import Figures
@@ -22,7 +24,7 @@ from benchmarks.report import Figures
 RESULTS = Path(__file__).parent / "results"
 FILES_PER_CONNECTION = 2
 """A proxy's: one to the client, one to the backend."""
-FILES_SPARE = 200
+FILES_SPARE = 400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +126,7 @@ def _bench(seconds: float) -> Iterator[Bench]:
         directory = Path(name)
         directory.chmod(0o755)
         programs = Programs.compile(directory)
-        backend = Backend.start(programs, cores.client)
+        backend = Backend.start(programs, cores.backend)
         try:
             ecdsa, rsa = (Certificate.make(directory, stem) for stem in ("ecdsa", "rsa"))
             setting = Setting(directory, ecdsa, rsa, backend.ports, cores.proxy)
@@ -181,36 +183,40 @@ def _measure_fresh(
             for peer in bench.order.sample(raw, len(raw)):
                 results["start"][peer.label].append(start_time(bench, peer))
     if "memory" in options.only:
-        results["memory"] = {
-            str(count): {peer.label: [memory(bench, peer, count)] for peer in raw}
-            for count in ([100] if options.quick else IDLE)
-        }
+        results["memory"] = {}
+        for count in [100] if options.quick else IDLE:
+            found = {peer.label: [memory(bench, peer, count)] for peer in raw}
+            results["memory"][str(count)] = found
+            print(f"memory, {count} connections, KiB each")
+            for name, [taken] in found.items():
+                print(
+                    f"  {name:32} {taken['kib'] or taken['first_error']} (without: {taken['base_kib']})",
+                    flush=True,
+                )
     if "growth" in options.only:
         _measure_growth(bench, raw, options, results, files)
     if "crowd" in options.only and any(peer.label == "tlsproxy" for peer in raw):
-        with bench.started(every.ALL[0]) as plain, bench.started(every.CROWDED) as crowded:
+        with ExitStack() as stack:
             case = next(case for case in CASES if case.name == "handshake-ecdsa-32")
-            results["crowd"] = rounds(bench, case, [plain, crowded], options.rounds)
+            running = [stack.enter_context(bench.started(peer)) for peer in every.VARIANTS]
+            results["crowd"] = rounds(bench, case, running, options.rounds)
 
 
 def _measure_growth(
     bench: Bench, peers: Sequence[Peer], options: argparse.Namespace, results: dict[str, Any], files: int
 ) -> None:
-    most = (files - FILES_SPARE) // FILES_PER_CONNECTION
-    counts = [min(count, most) for count in (GROWTH[:1] if options.quick else GROWTH)]
     chosen = [peer for peer in peers if peer.label in {"tlsproxy", "nginx"}]
-    with ExitStack() as stack:
-        running = [stack.enter_context(bench.started(peer)) for peer in chosen]
-        results["growth"] = {
-            mode: {
-                str(count): rounds(bench, growth_case(mode, unit, title, count), running, options.rounds)
-                for count in counts
-            }
-            for mode, unit, title in GROWING
-        }
-    results["growth"]["memory"] = {
-        str(count): {peer.label: [memory(bench, peer, count)] for peer in chosen} for count in counts
-    }
+    # The backend has those of all peers at a time.
+    most = (files - FILES_SPARE) // max(FILES_PER_CONNECTION, len(chosen))
+    results["growth"] = {"handshake": {}, "roundtrip": {}, "memory": {}}
+    for count in GROWTH[:1] if options.quick else GROWTH:
+        grown = growth(bench, chosen, min(count, most), options.rounds)
+        for name, found in asdict(grown).items():
+            results["growth"][name][str(min(count, most))] = found
+        print(f"growth, {min(count, most)} connections")
+        for work in (grown.handshake, grown.roundtrip):
+            for name, samples in work.items():
+                print(f"  {_line(name, samples)}", flush=True)
 
 
 if __name__ == "__main__":

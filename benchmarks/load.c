@@ -6,7 +6,7 @@
  *   load MODE --port N [--connections N] [--seconds S] [--count N] [--tls 1.2|1.3] [--cipher NAME] [--size BYTES]
  *        [--wait S]
  *
- * When every connection has its first steps behind it, "ready" is printed, and a line of standard input begins the
+ * When every connection has its first steps behind it, "ready" is printed, and each line of standard input begins a
  * measurement: no unit begins after `--seconds`, or once there are `--count`. Every unit that began is finished. The result
  * is a line of JSON; connections stay open until standard input ends. What comes is compared byte by byte with what must
  * come. A unit that fails is an error, and its connection starts again from the beginning.
@@ -575,6 +575,7 @@ static void prepare(void)
 
 static void measure(void)
 {
+    run.begun = run.units = run.resumed = 0;
     run.measuring = true;
     run.begin = run.end = nanoseconds();
     run.deadline = run.begin + (uint64_t)(options.seconds * 1e9);
@@ -724,12 +725,10 @@ int main(int count, char **arguments)
     printf("ready\n");
     fflush(stdout);
     char line[16];
-    if (!fgets(line, sizeof line, stdin))
-        return 1;
-    if (run.errors < ERRORS_LIMIT)
-        measure();
-    print_result();
     while (fgets(line, sizeof line, stdin)) {
+        if (run.errors < ERRORS_LIMIT)
+            measure();
+        print_result();
     }
     return 0;
 }

@@ -20,20 +20,21 @@ _CPUCLOCK_SCHED = 2
 
 @frozen
 class Cores:
-    """Where the client (with the backend) and the proxies run."""
+    """Where the client, the backend and the proxies run: the client and the backend share one if there are only two."""
 
     client: int
+    backend: int
     proxy: int
 
     @classmethod
     def choose(cls) -> "Cores":
-        """The first and the last that this process may use."""
+        """The first, the second and the last that this process may use."""
         allowed = sorted(os.sched_getaffinity(0))
-        return cls(allowed[0], allowed[-1])
+        return cls(allowed[0], allowed[1] if len(allowed) > 2 else allowed[0], allowed[-1])
 
     @property
     def apart(self) -> bool:
-        """Whether they are two."""
+        """Whether the proxies have one to themselves."""
         return self.client != self.proxy
 
 

@@ -4,13 +4,13 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from typing import Any
 
 from attrs import define, evolve, field
 
-from benchmarks.cases import Case
+from benchmarks.cases import CASES, Case
 from benchmarks.machine import Cores, cpu_seconds, rss_kib
 from benchmarks.peers import Peer, Running, Setting
 from benchmarks.programs import Backend, Load, MeasurementError, Programs
@@ -20,6 +20,9 @@ WARM_UP = 0.2
 
 SETTLING = 0.5
 """Seconds at most in which a proxy may finish what a client has left."""
+
+COUNTABLE = 100
+"""So many connections at least show in a process's memory."""
 
 Sample = dict[str, Any]
 
@@ -59,19 +62,22 @@ class Bench:
         load = self.load(running.ports[case.service], case, "--seconds", seconds or self.seconds)
         try:
             load.wait_until_ready()
-            settle(running.pids)
-            cpu, client = cpu_seconds(running.pids), cpu_seconds([load.pid, self.backend.pid])
-            result = load.go()
-            client_taken = cpu_seconds([load.pid, self.backend.pid]) - client
-            settle(running.pids)
-            taken = cpu_seconds(running.pids) - cpu
+            return self.sample_of(running, load, case.per)
         finally:
             load.stop()
-        del result["ready"]
-        units = result["units"] / case.per
+
+    def sample_of(self, running: Running, load: Load, per: float = 1.0) -> Sample:
+        """One figure, of a client whose connections are up."""
+        settle(running.pids)
+        cpu, client = cpu_seconds(running.pids), cpu_seconds([load.pid, self.backend.pid])
+        result = load.go()
+        client_taken = cpu_seconds([load.pid, self.backend.pid]) - client
+        settle(running.pids)
+        taken = cpu_seconds(running.pids) - cpu
+        units = result["units"] / per
         elapsed = max(result["seconds"], 1e-9)
         return {
-            **result,
+            **{key: value for key, value in result.items() if key != "ready"},
             "cpu_us": taken / units * 1e6 if units and not result["errors"] else None,
             "rate": units / elapsed,
             "proxy_busy": taken / elapsed,
@@ -105,6 +111,44 @@ def rounds(bench: Bench, case: Case, peers: Sequence[Running], number: int) -> d
             except MeasurementError as error:
                 samples[peer.name].append({"errors": 1, "first_error": str(error), "cpu_us": None})
     return samples
+
+
+@define
+class Grown:
+    """What it costs with so many connections open, for each peer."""
+
+    handshake: dict[str, list[Sample]] = field(factory=dict)
+    """By 32 clients, beside the open connections."""
+    roundtrip: dict[str, list[Sample]] = field(factory=dict)
+    """On all of the connections at a time."""
+    memory: dict[str, list[Sample]] = field(factory=dict)
+    """Nothing where the few are lost among what was used before and is free."""
+
+
+def growth(bench: Bench, peers: Sequence[Peer], connections: int, number: int) -> Grown:
+    """``number`` paired rounds with so many connections to each peer open."""
+    handshake = next(case for case in CASES if case.name == "handshake-ecdsa-32")
+    case = Case("growth", "growth", "", "raw", "roundtrip", connections)
+    grown = Grown()
+    for found in (grown.handshake, grown.roundtrip):
+        found.update({peer.label: [] for peer in peers})
+    with ExitStack() as stack:
+        loads = []
+        for running in [stack.enter_context(bench.started(peer)) for peer in peers]:
+            bench.sample(running, handshake, WARM_UP)
+            base = rss_kib(running.pids)
+            load = bench.load(running.ports["raw"], case, "--seconds", bench.seconds)
+            stack.callback(load.stop)
+            load.wait_until_ready()
+            settle(running.pids)
+            if connections >= COUNTABLE:
+                grown.memory[running.name] = [{"kib": (rss_kib(running.pids) - base) / connections}]
+            loads.append((running, load))
+        for _ in range(number):
+            for running, load in bench.order.sample(loads, len(loads)):
+                grown.handshake[running.name].append(bench.sample(running, handshake))
+                grown.roundtrip[running.name].append(bench.sample_of(running, load))
+    return grown
 
 
 def memory(bench: Bench, peer: Peer, connections: int) -> Sample:

@@ -197,6 +197,7 @@ ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
 workers = {setting.workers}
 backlog = 4096
 ocsp-dir = ""
+ssl-handshake-timeout = 60
 {_user()}log-level = 0
 quiet = on
 daemon = off
@@ -459,7 +460,9 @@ class Tlsproxy(Peer):
         return [[*twistd, "tlsproxy", "--config", path]]
 
     def _configuration(self, setting: Setting, ports: Mapping[str, int]) -> str:
-        lines = [f"workers = {self.workers}\ndrain_timeout = 0\nmax_sessions = 1000000"]
+        lines = [
+            f"workers = {self.workers}\ndrain_timeout = 0\nmax_sessions = 1000000\nhandshake_timeout = 60"
+        ]
         lines.append(f"tls_certificate = {self._certificates(setting)}")
         lines += [
             f'[backend.{name}]\nservers = ["127.0.0.1:{setting.backend[name]}"]\nkeepalive_connections = 512'
@@ -502,5 +505,9 @@ ALL: Sequence[Peer] = (
     Postfix(),
 )
 
-CROWDED = Tlsproxy("tlsproxy, 1000 peers and names", more=1000)
-"""A configuration as large as it gets."""
+VARIANTS: Sequence[Peer] = (
+    Tlsproxy(),
+    Tlsproxy("tlsproxy, 1000 peers and names", more=1000),
+    Tlsproxy("tlsproxy, 2 workers", workers=2),
+)
+"""A configuration as large as it gets, and two workers: on one core, so that what shows is the cost of sharing."""

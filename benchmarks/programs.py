@@ -156,7 +156,7 @@ class Load:
             raise MeasurementError(f"the client failed: {errors.strip()}")
 
     def go(self) -> dict[str, Any]:
-        """Have it measure."""
+        """Have it measure, once more if it has already."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("go\n")
