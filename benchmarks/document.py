@@ -146,9 +146,9 @@ def growth(results: Results) -> Iterator[str]:
         )
         assert plain == 1
         yield (
-            "\nWith a thousand peers (client networks) in each listen and certificates for a thousand names, a full handshake by"
-            f" 32 clients costs {crowded:.2f} of what it does without. With two workers that share a core it costs {shared:.2f} of"
-            f" what it does with one: on cores of their own, two do {2 / shared:.1f} times the work."
+            "\nWith a thousand peers (client networks) in each listen and certificates for a thousand names, a full"
+            f" handshake by 32 clients costs {crowded:.2f} of what it does without. With two workers that share a core it"
+            f" costs {shared:.2f} of what it does with one: on cores of their own, two do {2 / shared:.1f} times the work."
         )
 
 
