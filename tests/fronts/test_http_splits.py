@@ -184,15 +184,25 @@ VALUES = (
     b"keep-alive|Close|keep-alive, close|close, accept|cookie|host|upgrade|websocket|100-continue|NTLM x|Basic x|\xe4|"
     b"\x80|\x7f|\x00|a\rb|a\nb|x\r\n fold|" + b"x" * 1100
 ).split(b"|")
-FIELDS = st.lists(
-    st.tuples(
-        st.sampled_from([*NAMES, b"", b"a b", b"Host ", b"x" * 256, b"x" * 257]),
-        st.sampled_from([b": "] * 6 + [b":", b" : ", b":\t", b" "]),
-        st.sampled_from(VALUES),
-        st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r"]),
-    ).map(b"".join),
-    max_size=6,
+PLAIN = [
+    *(
+        b"Accept: x",
+        b"Cookie: a=b; c=\xe4",
+        b"X-A: b\tc",
+        b"Server: d",
+        b"connection: Keep-Alive",
+        b"Date: today",
+    ),
+    *(b"Connection: close", b"Content-Length: 5", b"Keep-Alive: timeout=5", b"Transfer-Encoding: chunked"),
+]
+PLAIN_ONES = st.sampled_from([each + b"\r\n" for each in PLAIN])
+ODD_ONES = st.tuples(
+    st.sampled_from([*NAMES, b"", b"a b", b"Host ", b"x" * 256, b"x" * 257]),
+    st.sampled_from([b": "] * 9 + [b":", b" : ", b":\t", b" "]),
+    st.sampled_from(VALUES),
+    st.sampled_from([b"\r\n"] * 30 + [b"\n", b"\r"]),
 ).map(b"".join)
+FIELDS = (st.lists(PLAIN_ONES, max_size=5) | st.lists(PLAIN_ONES | ODD_ONES, max_size=5)).map(b"".join)
 REQUEST_LINES = st.sampled_from(
     [b"GET / HTTP/1.1\r\n"] * 3
     + [b"HEAD /a?b HTTP/1.1\r\n", b"GET /#a HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n", b"GET  / HTTP/1.1\r\n"]
@@ -205,7 +215,7 @@ STATUS_LINES = st.sampled_from(
     + [b"HTTP/1.1 103 Hints\r\n", b"HTTP/1.1 600 ?\r\n", b"HTTP/1.1 200 \x00\r\n"]
     + [b"HTTP/1.1 200 %b\r\n" % (b"x" * size) for size in (8179, 8180)]
 )
-HOST_FIELD = st.sampled_from([b"Host: example.org\r\n", b""])
+HOST_FIELD = st.sampled_from([b"Host: example.org\r\n"] * 5 + [b""])
 
 
 def requests_read(pieces: list[bytes], limit: int, forwarding: Forwarding) -> list[object]:

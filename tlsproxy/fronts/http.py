@@ -79,7 +79,7 @@ from tlsproxy.fronts.events import (
 from tlsproxy.fronts.http_answers import answer, date_field
 from tlsproxy.fronts.http_exchange import Exchange
 from tlsproxy.fronts.http_forward import request_head, response_head
-from tlsproxy.fronts.http_policy import Answer, HttpPolicy, refusal
+from tlsproxy.fronts.http_policy import Answer, http_policy, refusal
 from tlsproxy.fronts.http_request import Request, RequestReader
 from tlsproxy.fronts.http_response import Response, ResponseReader
 from tlsproxy.fronts.http_syntax import HeadBuffer, HttpError
@@ -109,6 +109,8 @@ _BOUND_MODES: Final = frozenset({IdentityMode.PROXY_V1, IdentityMode.PROXY_V2, I
 class Reading(Enum):
     """What the client's next bytes are."""
 
+    __hash__ = object.__hash__  # Enum's own is slow, and members are what they are by identity
+
     NOTHING = auto()
     HEAD = auto()
     BODY = auto()
@@ -123,12 +125,20 @@ class Leg(Enum):
     CONNECTED = auto()
 
 
-class Awaited(Enum):
-    """What is waited for by a timer."""
+# By names of their own: through its class a member costs as much as a call, and these are looked at several times an event.
+_NOTHING: Final = Reading.NOTHING
+_HEAD: Final = Reading.HEAD
+_BODY: Final = Reading.BODY
+_WAITING: Final = Reading.WAITING
+_NONE: Final = Leg.NONE
+_CONNECTING: Final = Leg.CONNECTING
+_CONNECTED: Final = Leg.CONNECTED
 
-    REQUEST = auto()
-    HEAD = auto()
-    RESPONSE = auto()
+_BEGIN_REQUEST: Final = BeginRequest()
+_CONNECT: Final = ConnectBackend()
+_CONNECT_FRESH: Final = ConnectBackend(fresh=True)
+_RELEASE: Final = ReleaseBackend()
+_STOP_TIMER: Final = StopTimer()
 
 
 class HttpFront(Machine):
@@ -138,6 +148,7 @@ class HttpFront(Machine):
 
     __slots__ = (
         "_awaited",
+        "_awaited_in",
         "_client_finished",
         "_draining",
         "_ended",
@@ -168,12 +179,12 @@ class HttpFront(Machine):
         settings = options.settings
         self._options = options
         self._settings = settings
-        self._policy = HttpPolicy(options, settings)
+        self._policy = http_policy(options)
         self._out = Output()
         self._ended = False
         self._draining = False
 
-        self._reading = Reading.NOTHING
+        self._reading = _NOTHING
         self._input = HeadBuffer()
         self._requests = RequestReader(
             self._input,
@@ -186,9 +197,10 @@ class HttpFront(Machine):
         self._hsts = b""
         self._client_finished = False
         self._paused = False
-        self._awaited: tuple[Awaited, int] | None = None
+        self._awaited: StartTimer | None = None
+        self._awaited_in = 0  # the request
 
-        self._leg = Leg.NONE
+        self._leg = _NONE
         self._reused = False
         self._pinned = False  # authenticated as this client
         self._responses = ResponseReader()
@@ -197,7 +209,7 @@ class HttpFront(Machine):
     @property
     def due(self) -> Due:
         """What the client has to send: a body. For a head there are timers."""
-        return Due.CONTENT if self._reading is Reading.BODY and self._leg is Leg.CONNECTED else Due.NOTHING
+        return Due.CONTENT if self._reading is _BODY and self._leg is _CONNECTED else Due.NOTHING
 
     @property
     def step(self) -> int:
@@ -222,7 +234,7 @@ class HttpFront(Machine):
     def _begin(self, tls: TlsFacts | None) -> None:
         opened, settings = self._opened, self._settings
         self._tls = tls
-        self._reading = Reading.HEAD
+        self._reading = _HEAD
         self._forwarding = Forwarding(
             opened.client,
             opened.local,
@@ -233,12 +245,7 @@ class HttpFront(Machine):
 
     def _client_data(self, event: ClientDataReceived) -> None:
         exchange = self._exchange
-        if (
-            self._reading is Reading.BODY
-            and exchange is not None
-            and not self._input
-            and self._leg is Leg.CONNECTED
-        ):
+        if self._reading is _BODY and exchange is not None and not self._input and self._leg is _CONNECTED:
             self._body(exchange, event.data)
         else:
             self._input.feed(event.data)
@@ -251,12 +258,10 @@ class HttpFront(Machine):
 
     def _after_event(self) -> None:
         """Do what follows once nothing more can be read."""
-        awaits_client = self._reading is Reading.HEAD or (
-            self._reading is Reading.BODY and self._leg is Leg.CONNECTED
-        )
+        awaits_client = self._reading is _HEAD or (self._reading is _BODY and self._leg is _CONNECTED)
         if self._client_finished and awaits_client:
             self._end("client_closed")
-        elif self._draining and self._reading is Reading.HEAD and not self._requests.begun:
+        elif self._draining and self._reading is _HEAD and not self._requests.begun:
             self._end("draining")
         else:
             self._set_pause(wanted=not awaits_client and len(self._input) > HELD_LIMIT)
@@ -270,36 +275,29 @@ class HttpFront(Machine):
     # Time
 
     def _set_timer(self) -> None:
+        """The time for something is that of one request: it is another for the next one."""
         awaited = self._now_awaited()
-        if awaited == self._awaited:
+        if awaited is self._awaited and (awaited is None or self._awaited_in == self._taken):
             return
-        self._awaited = awaited
-        self._out.add(StopTimer() if awaited is None else StartTimer(self._timeout(awaited[0])))
+        self._awaited, self._awaited_in = awaited, self._taken
+        self._out.add(_STOP_TIMER if awaited is None else awaited)
 
-    def _now_awaited(self) -> tuple[Awaited, int] | None:
-        """What is waited for, and in which request: the time for the next one is its own. Whoever connects has a request
-        to send, and the time for it runs at once."""
-        if self._reading is Reading.HEAD:
+    def _now_awaited(self) -> StartTimer | None:
+        """What is waited for, by the timer for it. Whoever connects has a request to send, and the time for it runs at
+        once."""
+        reading = self._reading
+        if reading is _HEAD:
             begun = self._requests.begun or not self._taken
-            return Awaited.HEAD if begun else Awaited.REQUEST, self._taken
-        exchange = self._exchange
-        if self._reading is Reading.WAITING and exchange is not None and exchange.response is None:
-            return Awaited.RESPONSE, self._taken
+            return self._policy.request_timer if begun else self._policy.keepalive_timer
+        if reading is _WAITING and (exchange := self._exchange) is not None and exchange.response is None:
+            return self._policy.response_timer
         return None
-
-    def _timeout(self, awaited: Awaited) -> float:
-        settings = self._settings
-        if awaited is Awaited.RESPONSE:
-            return settings.http_response_timeout
-        return (
-            settings.http_keepalive_timeout if awaited is Awaited.REQUEST else settings.http_request_timeout
-        )
 
     def _timer_expired(self, _event: TimerExpired) -> None:
         if self._awaited is None:
             return
         self._awaited = None
-        if self._reading is Reading.HEAD:
+        if self._reading is _HEAD:
             self._head_timed_out("request_timeout")
         else:
             self._drop()
@@ -311,7 +309,7 @@ class HttpFront(Machine):
             self._head_timed_out("idle_timeout")
         elif exchange.response is not None:
             self._cut(exchange, "idle_timeout")
-        elif self._reading is Reading.BODY and self._leg is Leg.CONNECTED:
+        elif self._reading is _BODY and self._leg is _CONNECTED:
             self._answer(refusal(408, "the body took too long"), close=True, reason="idle_timeout")
         else:
             self._answer(refusal(504, "the backend took too long"), close=True, reason="backend_timeout")
@@ -342,7 +340,7 @@ class HttpFront(Machine):
             return False
         if not self._timed:
             self._timed = True
-            self._out.add(BeginRequest())
+            self._out.add(_BEGIN_REQUEST)
         try:
             request = self._requests.next_request()
         except HttpError as error:
@@ -356,7 +354,7 @@ class HttpFront(Machine):
     def _take(self, request: Request) -> None:
         self._taken += 1
         exchange = self._exchange = Exchange(request, request.size)
-        self._reading = Reading.BODY if request.has_body else Reading.WAITING
+        self._reading = _BODY if request.has_body else _WAITING
         own = self._policy.own_answer(request, self._forwarding)
         if own is None:
             self._forward(exchange)
@@ -365,7 +363,7 @@ class HttpFront(Machine):
 
     def _read_body(self) -> bool:
         exchange = self._exchange
-        if exchange is None or self._leg is not Leg.CONNECTED or not self._input:
+        if exchange is None or self._leg is not _CONNECTED or not self._input:
             return False
         self._body(exchange, self._input.take_all())
         return True
@@ -379,7 +377,7 @@ class HttpFront(Machine):
         if sent:
             self._out.to_backend(sent)
         if rest is not None:
-            self._reading = Reading.WAITING
+            self._reading = _WAITING
             self._input.feed(rest)
 
     def _refuse(self, error: HttpError) -> None:
@@ -393,18 +391,18 @@ class HttpFront(Machine):
 
     def _forward(self, exchange: Exchange) -> None:
         request = exchange.request
-        exchange.upgrading = self._policy.upgrades(request)
+        exchange.upgrading = bool(request.upgrade) and self._policy.upgrades(request)
         exchange.last = request.has_body and not (self._pinned or request.binds_connection)
         exchange.head = request_head(
             request,
             self._forwarding,
-            host=str(self._opened.local).encode(),
+            host=request.host or str(self._opened.local).encode(),
             upgrade=exchange.upgrading,
             last=exchange.last,
         )
-        if self._leg is Leg.CONNECTED and not (self._pinned or request.idempotent):
+        if self._leg is _CONNECTED and not (self._pinned or request.idempotent):
             self._drop(unused=True)
-        if self._leg is Leg.CONNECTED:
+        if self._leg is _CONNECTED:
             self._reused = True
             self._send(exchange)
         else:
@@ -413,15 +411,15 @@ class HttpFront(Machine):
     # The backend's connection
 
     def _connect(self, exchange: Exchange, *, fresh: bool) -> None:
-        self._leg = Leg.CONNECTING
+        self._leg = _CONNECTING
         self._pinned = exchange.request.binds_connection
-        self._out.add(ConnectBackend(fresh=fresh))
+        self._out.add(_CONNECT_FRESH if fresh else _CONNECT)
 
     def _backend_connected(self, event: BackendConnected) -> None:
         exchange = self._exchange
-        if exchange is None or self._leg is not Leg.CONNECTING:
+        if exchange is None or self._leg is not _CONNECTING:
             return
-        self._leg = Leg.CONNECTED
+        self._leg = _CONNECTED
         self._reused = event.reused
         if not event.reused:
             exchange.connections += 1
@@ -437,25 +435,25 @@ class HttpFront(Machine):
             self._out.to_backend(encode_v2(opened.client, opened.local, self._tls))
 
     def _send(self, exchange: Exchange) -> None:
-        self._responses = ResponseReader()
+        self._responses.begin()
         self._out.to_backend(exchange.head + exchange.held)
 
     def _drop(self, *, unused: bool = False) -> None:
         """Close the connection. In the middle of a request reset it: old servers take a FIN for the end of a body."""
-        self._leg = Leg.NONE
+        self._leg = _NONE
         self._pinned = False
-        unfinished = self._reading is Reading.BODY and not unused
+        unfinished = self._reading is _BODY and not unused
         self._out.add(AbortBackend() if unfinished else DisconnectBackend())
 
     def _backend_unavailable(self, _event: BackendUnavailable) -> None:
-        if self._leg is not Leg.CONNECTING:
+        if self._leg is not _CONNECTING:
             return
-        self._leg = Leg.NONE
+        self._leg = _NONE
         self._fail(503, "the backend can't be reached", "backend_unavailable")
 
     def _backend_gone(self, event: BackendFinished | BackendLost) -> None:
         exchange = self._exchange
-        if self._leg is not Leg.CONNECTED:
+        if self._leg is not _CONNECTED:
             return
         if exchange is None:
             self._drop()
@@ -480,7 +478,7 @@ class HttpFront(Machine):
 
     def _backend_data(self, event: BackendDataReceived) -> None:
         exchange = self._exchange
-        if self._leg is not Leg.CONNECTED:
+        if self._leg is not _CONNECTED:
             return
         if exchange is None:
             self._drop()  # some servers say 408 to an idle connection before they close it
@@ -492,7 +490,7 @@ class HttpFront(Machine):
 
     def _read_responses(self, exchange: Exchange) -> None:
         """All that precede the final one, and that one."""
-        while exchange.response is None and exchange is self._exchange and self._leg is Leg.CONNECTED:
+        while exchange.response is None and exchange is self._exchange and self._leg is _CONNECTED:
             try:
                 response = self._responses.next_response(exchange.request.line.method)
                 if response is None:
@@ -556,14 +554,14 @@ class HttpFront(Machine):
         """Keep the connection, give it back, or close it."""
         if leftover:
             self._out.add(Report("backend_protocol_error", "bytes behind a response"))
-        at_rest = self._reading is Reading.WAITING and not leftover
+        at_rest = self._reading is _WAITING and not leftover
         if not at_rest or exchange.last or not response.persistent:
             self._drop()
         elif self._pinned or response.binds_connection:
             self._pinned = True
         elif self._options.identity not in _BOUND_MODES:
-            self._leg = Leg.NONE
-            self._out.add(ReleaseBackend())
+            self._leg = _NONE
+            self._out.add(_RELEASE)
 
     def _switch(self, exchange: Exchange, response: Response) -> None:
         """The backend goes on with another protocol; what came behind it goes first."""
@@ -571,7 +569,7 @@ class HttpFront(Machine):
         if self._input:
             self._out.to_backend(self._input.take_all())
         self._log(exchange, response.status)
-        self._out.add(StopTimer())
+        self._out.add(_STOP_TIMER)
         self._set_pause(wanted=False)
         if self._client_finished:
             self._out.add(FinishBackend())
@@ -585,7 +583,7 @@ class HttpFront(Machine):
         """Whether the client's connection goes on behind the response."""
         return (
             request.persistent
-            and self._reading is Reading.WAITING
+            and self._reading is _WAITING
             and not self._draining
             and self._taken < self._settings.http_max_requests
         )
@@ -641,7 +639,7 @@ class HttpFront(Machine):
         if close:
             self._end("draining" if self._draining and reason == _CLOSED else reason)
         else:
-            self._reading = Reading.HEAD
+            self._reading = _HEAD
 
     def _log(self, exchange: Exchange, status: int) -> None:
         line = exchange.request.line
@@ -650,7 +648,7 @@ class HttpFront(Machine):
 
     def _end(self, reason: str) -> None:
         self._ended = True
-        if self._reading is Reading.BODY and self._leg is Leg.CONNECTED:
+        if self._reading is _BODY and self._leg is _CONNECTED:
             self._drop()
         self._out.add(CloseSession(reason))
 
@@ -671,10 +669,10 @@ class HttpFront(Machine):
     }
 
     READERS: ClassVar[Mapping[Reading, Callable[["HttpFront"], bool]]] = {
-        Reading.NOTHING: _read_nothing,
-        Reading.HEAD: _read_head,
-        Reading.BODY: _read_body,
-        Reading.WAITING: _read_nothing,
+        _NOTHING: _read_nothing,
+        _HEAD: _read_head,
+        _BODY: _read_body,
+        _WAITING: _read_nothing,
     }
 
 

@@ -41,6 +41,11 @@ class Framing(Enum):
     """The end of the connection: in responses alone."""
 
 
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
+
+
 class Body(Protocol):
     """A body on its way.
 
@@ -174,11 +179,11 @@ def body(framing: Framing, length: int, *, lenient: bool = False) -> Body:
     :param length: Its ``Content-Length``.
     :param lenient: See :class:`ChunkedBody`.
     """
-    if framing is Framing.CHUNKED:
+    if framing is _CHUNKED:
         return ChunkedBody(lenient=lenient)
-    if framing is Framing.UNTIL_CLOSE:
+    if framing is _UNTIL_CLOSE:
         return UntilClose()
-    return LengthBody(length if framing is Framing.LENGTH else 0)
+    return LengthBody(length if framing is _LENGTH else 0)
 
 
 def chunk(content: bytes) -> bytes:

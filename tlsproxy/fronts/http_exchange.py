@@ -18,6 +18,10 @@ CONNECTIONS_LIMIT: Final = 2
 be the request that stops it."""
 
 
+_CHUNKED: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
+
+
 @define(eq=False)
 class Exchange:
     """What is known of one request while it is under way."""
@@ -76,7 +80,7 @@ class Exchange:
         if 0 < limit < self.content:
             raise HttpError(413, "the body is too large")
         sent = content
-        if self.request.framing is Framing.CHUNKED:
+        if self.request.framing is _CHUNKED:
             sent = chunk(content) if rest is None else chunk(content) + end_of_chunks(reader.trailers)
         if self._held is not None:
             self._held += sent
@@ -92,7 +96,7 @@ class Exchange:
         framing = response.framing
         self.response = response
         self._held = None
-        self.chunked = framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE) and self.request.line.minor > 0
+        self.chunked = framing in (_CHUNKED, _UNTIL_CLOSE) and self.request.line.minor > 0
         self.closes = closes
         self._response_body = body(framing, response.length or 0, lenient=True)
 
@@ -113,6 +117,6 @@ class Exchange:
 
     def end_response(self) -> bytes | None:
         """The backend sends no more: what the client gets for an end, or None where something is missing."""
-        if self.response is None or self.response.framing is not Framing.UNTIL_CLOSE:
+        if self.response is None or self.response.framing is not _UNTIL_CLOSE:
             return None
         return end_of_chunks(()) if self.chunked else b""

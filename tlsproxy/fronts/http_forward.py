@@ -18,6 +18,9 @@ _WRITTEN_ANEW: Final = OF_ONE_CONNECTION | {b"content-length", b"expect", b"host
 
 _NOT_IN_RESPONSES: Final = OF_ONE_CONNECTION | {b"content-length"}
 
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+
 FORWARDS_COUNTED: Final = frozenset({b"OPTIONS", b"TRACE"})
 """Methods whose ``Max-Forwards`` counts (RFC 9110 §7.6.2)."""
 
@@ -85,9 +88,9 @@ def request_head(
 def _request_framing(request: Request) -> bytes:
     """The fields that a request has one of, or none."""
     written = b""
-    if request.framing is Framing.CHUNKED:
+    if request.framing is _CHUNKED:
         written = b"Transfer-Encoding: chunked\r\n"
-    elif request.framing is Framing.LENGTH:
+    elif request.framing is _LENGTH:
         written = b"Content-Length: %d\r\n" % request.length
     if request.expects_continue and request.has_body:
         written += b"Expect: 100-continue\r\n"

@@ -1,10 +1,12 @@
 """Which requests the proxy answers itself, and what it adds to responses: the ``http_`` options at work."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
 
+from tlsproxy.fronts.commands import StartTimer
 from tlsproxy.fronts.http_answers import METHODS, NO_STORE, explanation
 from tlsproxy.fronts.http_forward import FORWARDS_COUNTED, carried
 from tlsproxy.fronts.http_request import Request, parse_host
@@ -39,9 +41,20 @@ class HttpPolicy:
     """What the options of a session come to.
 
     :ivar hsts: The line to add to responses that go by TLS; empty where there is none.
+    :ivar request_timer: For the time that a head may take; ``keepalive_timer`` until one begins, ``response_timer`` for the
+        backend's.
     """
 
-    __slots__ = ("_options", "_refused_methods", "_settings", "_upgrades", "hsts")
+    __slots__ = (
+        "_options",
+        "_refused_methods",
+        "_settings",
+        "_upgrades",
+        "hsts",
+        "keepalive_timer",
+        "request_timer",
+        "response_timer",
+    )
 
     def __init__(self, options: FrontOptions, settings: HttpOptions) -> None:
         self._options = options
@@ -49,6 +62,9 @@ class HttpPolicy:
         self._refused_methods = frozenset(method.encode() for method in settings.http_refused_methods)
         self._upgrades = frozenset(name.lower().encode() for name in settings.http_upgrades)
         self.hsts = _hsts(settings)
+        self.request_timer = StartTimer(settings.http_request_timeout)
+        self.keepalive_timer = StartTimer(settings.http_keepalive_timeout)
+        self.response_timer = StartTimer(settings.http_response_timeout)
 
     def upgrades(self, request: Request) -> bool:
         """Whether the backend may be asked to go on with another protocol."""
@@ -90,6 +106,12 @@ class HttpPolicy:
         status = 301 if request.line.method in _CHALLENGED else 308
         location = b"Location: https://%b%b%b\r\n" % (name, port, target)
         return Answer(status, explanation(status, "use https"), location)
+
+
+@lru_cache(maxsize=256)
+def http_policy(options: FrontOptions) -> HttpPolicy:
+    """The policy that sessions with the same options share."""
+    return HttpPolicy(options, options.settings)
 
 
 def _hsts(settings: HttpOptions) -> bytes:

@@ -88,6 +88,11 @@ _READ: Final = frozenset({b"authorization", b"connection", b"expect", b"max-forw
 _OF_CONNECTIONS: Final = (b"ntlm", b"negotiate")
 
 
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+
+
 @define
 class RequestLine:
     """The first line of a request."""
@@ -137,7 +142,7 @@ class Request:
 
     @property
     def has_body(self) -> bool:
-        return self.framing is Framing.CHUNKED or self.length > 0
+        return self.framing is _CHUNKED or self.length > 0
 
     @property
     def persistent(self) -> bool:
@@ -217,7 +222,7 @@ class RequestReader:
         self._buffer.drop(size)
         line = RequestLine(text, method, target, 1)
         return Request(
-            line, plain.host, [], plain.options, Framing.NONE, 0, False, b"", False, None, size, plain.lines
+            line, plain.host, [], plain.options, _NONE, 0, False, b"", False, None, size, plain.lines
         )
 
     def _understand_plain(self, fields: bytes) -> "_Plain | None":
@@ -402,14 +407,14 @@ def _framing(minor: int, length: bytes | None, coding: bytes | None) -> tuple[Fr
         if length is not None:
             raise HttpError(400, "Content-Length beside Transfer-Encoding")
         _check_coding(minor, coding)
-        return Framing.CHUNKED, 0
+        return _CHUNKED, 0
     if length is None:
-        return Framing.NONE, 0
+        return _NONE, 0
     if not length.isdigit():
         raise HttpError(400, "Content-Length is no number")
     if len(length) > _MAX_LENGTH_DIGITS:
         raise HttpError(413, "Content-Length is too large")
-    return Framing.LENGTH, int(length)
+    return _LENGTH, int(length)
 
 
 def _check_coding(minor: int, coding: bytes) -> None:

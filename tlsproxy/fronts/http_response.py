@@ -40,7 +40,13 @@ _SPECIAL: Final = re.compile(rb"\r\n((?i:connection|content-length|keep-alive|tr
 _DATE: Final = b"Date"  # as nearly everybody writes it
 _REPLACED: Final = b"strict-transport-security"  # by ours, where it is configured
 
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+
+
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 
 
 @define
@@ -75,7 +81,7 @@ class Response:
     @property
     def persistent(self) -> bool:
         """Whether the connection may be used again, once the body is over."""
-        return self.minor > 0 and b"close" not in self.options and self.framing is not Framing.UNTIL_CLOSE
+        return self.minor > 0 and b"close" not in self.options and self.framing is not _UNTIL_CLOSE
 
 
 class ResponseReader:
@@ -89,6 +95,12 @@ class ResponseReader:
     def __init__(self) -> None:
         self._buffer = HeadBuffer()
         self._line: re.Match[bytes] | None = None
+        self.begun = False
+
+    def begin(self) -> None:
+        """Forget what came: another request is sent."""
+        self._buffer.take_all()
+        self._line = None
         self.begun = False
 
     def feed(self, data: bytes) -> None:
@@ -194,9 +206,9 @@ def _body_of(
     """How the body is framed, and its ``Content-Length``."""
     framing, length = _framing(minor, read.get(b"content-length"), read.get(b"transfer-encoding"))
     if status < 200 or status == 204 or (method == b"CONNECT" and status < 300):
-        return Framing.NONE, None  # RFC 9112 §6.3 points 1 and 2, RFC 9110 §8.6
+        return _NONE, None  # RFC 9112 §6.3 points 1 and 2, RFC 9110 §8.6
     if status == 304 or method == b"HEAD":
-        return Framing.NONE, length
+        return _NONE, length
     return framing, length
 
 
@@ -207,11 +219,11 @@ def _framing(minor: int, lengths: bytes | None, coding: bytes | None) -> tuple[F
             raise HttpError(
                 502, "Transfer-Encoding that isn't chunked alone, beside Content-Length, or in HTTP/1.0"
             )
-        return Framing.CHUNKED, None
+        return _CHUNKED, None
     if lengths is None:
-        return Framing.UNTIL_CLOSE, None
+        return _UNTIL_CLOSE, None
     distinct = {each.strip(b" \t") for each in lengths.split(b",")}
     length = distinct.pop()
-    if distinct or not _LENGTH.fullmatch(length):
+    if distinct or not _DIGITS.fullmatch(length):
         raise HttpError(502, "conflicting or malformed Content-Length")
-    return Framing.LENGTH, int(length)
+    return _LENGTH, int(length)
