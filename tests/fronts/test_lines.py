@@ -52,7 +52,7 @@ def test_a_long_line_is_forgotten_while_it_goes_on() -> None:
     buffer.feed(b"a" * 100)
     assert buffer.next_line(LIMIT) is TOO_LONG
     buffer.feed(b"a" * 100)
-    assert (len(buffer), buffer.next_line(LIMIT)) == (0, None)
+    assert (buffer.held, buffer.next_line(LIMIT)) == (0, None)
 
 
 def test_all_that_is_left_can_be_taken() -> None:
@@ -60,7 +60,7 @@ def test_all_that_is_left_can_be_taken() -> None:
     buffer.feed(b"DATA\r\nSubject")
     assert buffer.next_line(LIMIT) == b"DATA\r\n"
     assert buffer.take_all() == b"Subject"
-    assert len(buffer) == 0
+    assert buffer.held == 0
 
 
 @pytest.mark.parametrize(

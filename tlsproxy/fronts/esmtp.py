@@ -219,7 +219,7 @@ class EsmtpFront(Machine):
             self._connect(greets=self._settings.tls_wrappermode)
 
     def _client_data(self, event: ClientDataReceived) -> None:
-        if self._reading is _CONTENT and not self._lines:
+        if self._reading is _CONTENT and not self._lines.held:
             self._content(event.data)
         else:
             self._lines.feed(event.data)
@@ -229,17 +229,17 @@ class EsmtpFront(Machine):
 
     def _after_event(self) -> None:
         """Do what follows once nothing more can be read."""
-        if not (self._lines or self._paused or self._client_finished or self._draining):
+        if not (self._lines.held or self._paused or self._client_finished or self._draining):
             return
         waiting = self._reading is _COMMANDS and bool(self._owed)
         if self._draining and self._is_between_messages():
             self._fail(replies.UNAVAILABLE, "draining")
         elif self._client_finished and not waiting:
             self._end("client_closed")
-        elif not self._paused and waiting and len(self._lines) > HELD_LIMIT:
+        elif not self._paused and waiting and self._lines.held > HELD_LIMIT:
             self._paused = True
             self._out.add(PauseClient())
-        elif self._paused and len(self._lines) <= HELD_LIMIT:
+        elif self._paused and self._lines.held <= HELD_LIMIT:
             self._paused = False
             self._out.add(ResumeClient())
 
@@ -481,7 +481,7 @@ class EsmtpFront(Machine):
         return False
 
     def _read_command(self) -> bool:
-        size = len(self._lines)
+        size = self._lines.held
         if not size or self._owed.blocks(pipelining=b"PIPELINING" in self._extensions):
             return False
         if self._draining and self._is_between_messages():
@@ -661,8 +661,8 @@ class EsmtpFront(Machine):
         if not self._opened.allows_handshake():
             self._refuse(replies.TOO_MANY_HANDSHAKES)
             return
-        if self._lines:
-            self._report("starttls_injection", f"{len(self._lines)} bytes behind STARTTLS")
+        if self._lines.held:
+            self._report("starttls_injection", f"{self._lines.held} bytes behind STARTTLS")
             if self._settings.starttls_injection_policy is InjectionPolicy.REJECT:
                 self._fail(replies.STARTTLS_INJECTION, "starttls_injection")
                 return
@@ -694,7 +694,7 @@ class EsmtpFront(Machine):
         rest = self._transfer.rest
         if rest is not None:
             self._content_ended(rest)
-        elif self._lines:
+        elif self._lines.held:
             self._content(self._lines.take_all())
         else:
             return False

@@ -10,9 +10,11 @@ class LineBuffer:
     """Bytes received and not dealt with yet. A line ends at LF; whether a CR must stand before it is the reader's rule.
 
     The buffer itself has no limit: who holds bytes back in it has to pause their sender.
+
+    :ivar held: How many bytes there are.
     """
 
-    __slots__ = ("_data", "_scanned", "_skipping", "_start")
+    __slots__ = ("_data", "_scanned", "_skipping", "_start", "held")
 
     def __init__(self) -> None:
         # As they came, without a copy, while nothing is left of what came before them.
@@ -20,9 +22,7 @@ class LineBuffer:
         self._start = 0  # what stands before it has been read
         self._scanned = 0  # no LF before it, so that a line in single bytes isn't searched again with each
         self._skipping = False
-
-    def __len__(self) -> int:
-        return len(self._data) - self._start
+        self.held = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -32,11 +32,12 @@ class LineBuffer:
                 return
             self._skipping = False
             data = data[end + 1 :]
-        if self._start == len(self._data):
+        if self.held:
+            self._append(data)
+        else:
             self._data = data
             self._start = self._scanned = 0
-        else:
-            self._append(data)
+        self.held += len(data)
 
     def _append(self, data: bytes) -> None:
         if isinstance(self._data, bytes):
@@ -65,6 +66,7 @@ class LineBuffer:
             self._skipping = True
             return TOO_LONG
         self._start = self._scanned = end
+        self.held -= end - start
         return bytes(self._data[start:end]) if end - start <= limit else TOO_LONG
 
     def take_all(self) -> bytes:
@@ -75,4 +77,4 @@ class LineBuffer:
 
     def _clear(self) -> None:
         self._data = b""
-        self._start = self._scanned = 0
+        self._start = self._scanned = self.held = 0

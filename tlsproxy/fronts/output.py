@@ -26,19 +26,14 @@ class Output:
 
     def take(self) -> list[Command]:
         """All commands so far, to be carried out."""
-        if self._client or self._backend:
-            self._flush()
+        self._flush()
         commands, self._commands = self._commands, []
         return commands
 
     def _flush(self) -> None:
         if self._client:
-            self._commands.append(SendToClient(_joined(self._client)))
+            self._commands.append(SendToClient(b"".join(self._client)))  # a single piece isn't copied
             self._client.clear()
         if self._backend:
-            self._commands.append(SendToBackend(_joined(self._backend)))
+            self._commands.append(SendToBackend(b"".join(self._backend)))
             self._backend.clear()
-
-
-def _joined(parts: list[bytes]) -> bytes:
-    return parts[0] if len(parts) == 1 else b"".join(parts)

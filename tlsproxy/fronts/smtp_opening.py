@@ -103,8 +103,10 @@ class SmtpOpening:
         """Take bytes from the server. None: more are needed."""
         if self._state is _State.GREETING:
             self._said.append(data)
-        self._reader.feed(data)
-        reply = self._reader.next_reply()
+        reply = self._reader.only_reply(data)
+        if reply is None:
+            self._reader.feed(data)
+            reply = self._reader.next_reply()
         if reply is None:
             return None
         if reply.code == MALFORMED:
