@@ -197,7 +197,6 @@ ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
 workers = {setting.workers}
 backlog = 4096
 ocsp-dir = ""
-ssl-handshake-timeout = 60
 {_user()}log-level = 0
 quiet = on
 daemon = off
