@@ -1,5 +1,7 @@
 """Tests for tlsproxy.service.service: how the service stops."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tlsproxy.notes import ConfigurationRefused, Note, ServiceStopped, SessionEn
 from tlsproxy.service.control_client import Predecessor
 from tlsproxy.service.prepare import prepare
 from tlsproxy.service.reload import ReloadResult
-from tlsproxy.service.service import MAX_RETIRED, ProxyService
+from tlsproxy.service.service import LATE, MAX_RETIRED, ProxyService
 from tlsproxy.service.serving import SESSIONS_END
 
 DRAIN_TIMEOUT = 20.0
@@ -190,7 +192,9 @@ def test_a_session_between_messages_is_told_and_ended(world: World) -> None:
     backend.ends()
     assert world.stopped
     assert (world.sessions_cut, world.reasons) == (0, ["draining"])
+    world.reactor.advance(3600)  # deadlines that were given up
     assert not world.reactor.getDelayedCalls()
+    assert world.reasons == ["draining"]
 
 
 def test_a_message_under_way_is_delivered_first(world: World) -> None:
@@ -285,6 +289,24 @@ def test_a_session_outlives_reloads_and_is_told_at_the_stop(world: World) -> Non
     backend.ends()
     assert world.stopped
     assert world.sessions_cut == 0
+
+
+def test_nothing_stays_of_a_configuration_whose_sessions_have_ended(world: World) -> None:
+    """Timers, callbacks, health checks: whatever knew it, ten reloads take no more memory than one."""
+    generations = []
+    for _ in range(10):
+        client, backend = world.in_a_message()
+        generations.append(weakref.ref(world.service._serving))
+        reload(world)
+        client.ends()
+        backend.ends()
+        del client, backend
+        world.reactor.advance(LATE)
+        # What the reactor in memory keeps of each that it was ever given.
+        del world.reactor.adoptedPorts[:2], world.reactor.tcpClients[:]
+    gc.collect()
+    # The last is forgotten at the next reload.
+    assert [each() for each in generations[:-1]] == [None] * 9
 
 
 def test_a_session_from_many_reloads_ago_is_asked_to_end(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,32 @@ class TestWarnings:
         assert (
             message == f"{second.chain_path}: never served, since ECDSA certificates before it have its names"
         )
+
+
+class TestRelease:
+    def test_what_served_other_names_goes_at_once_and_not_when_garbage_is_collected(
+        self, two_names: dict[str, Any]
+    ) -> None:
+        store = ContextStore()
+        served = store.server_context(Settings(**two_names), STREAM)
+        others = [
+            weakref.ref(context)
+            for context in served._contexts.by_name.values()
+            if context is not served._contexts.default
+        ]
+        assert others
+        gc.disable()
+        try:
+            store.release()
+            assert [each() for each in others] == [None] * len(others)
+        finally:
+            gc.enable()
+
+    def test_certificates_are_still_told(self, two_names: dict[str, Any]) -> None:
+        store = ContextStore()
+        certificates = store.server_context(Settings(**two_names), STREAM).certificates
+        store.release()
+        assert store.certificates == certificates
 
 
 class TestConnections:

@@ -1,5 +1,6 @@
 """``twistd tlsproxy``: the command line of the plugin, and the service it makes."""
 
+import gc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -67,6 +68,8 @@ def makeService(options: Options) -> TlsproxyService:
 
     :raises SystemExit: The configuration can't be used; every problem is told on standard error.
     """
+    # Modules stay for good: the garbage collector needn't look at 60,000 objects again whenever it looks at all.
+    gc.freeze()
     parent: Mapping[str, Any] = options.parent or {}
     surroundings = Surroundings(
         owner=_owner(parent), take_over=bool(options["take-over"]), handle_signals="nodaemon" in parent

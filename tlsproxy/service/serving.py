@@ -132,7 +132,10 @@ class Serving:
         """
         for connector in self.connectors.values():
             connector.stop()
-        return DeferredList([self._accept_no_more(), self._until_empty()]).addCallback(lambda _: None)
+        return DeferredList([self._accept_no_more(), self._until_empty()]).addCallback(self._release)
+
+    def _release(self, _result: object) -> None:
+        self.prepared.contexts.release()
 
     def drain(self, *, queued: bool = False) -> Deferred[int]:
         """Accept no more, and wait for the sessions to end.

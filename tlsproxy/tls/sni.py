@@ -5,7 +5,7 @@ verify; such a set is a group here. A name is looked up exactly, then as a wildc
 label as a whole (RFC 9525 §6.3).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -59,7 +59,7 @@ class NameMap(Generic[ServedT]):
     """What is served under which name."""
 
     default: ServedT
-    by_name: Mapping[str, ServedT]
+    by_name: dict[str, ServedT]
     """Lower case; a wildcard as written, ``*.example.org``."""
 
     def find(self, name: bytes | None) -> ServedT:
