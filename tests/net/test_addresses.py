@@ -3,9 +3,10 @@
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import StringTransport
 
 from tlsproxy.identity.client import ClientAddress, normalized_address
-from tlsproxy.net.addresses import endpoint_address
+from tlsproxy.net.addresses import endpoint_address, own_address
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,11 @@ def test_an_end_on_a_unix_socket_has_none() -> None:
     assert (
         endpoint_address(UNIXAddress(b"/run/s")) == endpoint_address(UNIXAddress(None)) == ClientAddress(None)
     )
+
+
+@pytest.mark.parametrize(
+    "address", [IPv4Address("TCP", "192.0.2.1", 25), IPv6Address("TCP", "::1", 25), UNIXAddress(b"/run/s")]
+)
+def test_our_own_end_is_known_like_any_other(address: IAddress) -> None:
+    transport = StringTransport(hostAddress=address)
+    assert own_address(transport) == own_address(transport) == endpoint_address(address)

@@ -9,7 +9,7 @@ from socket import gethostname
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from tlsproxy.config.backend import Backend, BackendTls, HealthCheck, Server
 from tlsproxy.config.backend_checks import server_name
@@ -90,6 +90,8 @@ class _Desk:
     selection: Selection
     reactor: Any
     """Provides ``IReactorTime`` and what opens connections."""
+    clock: Any
+    """Provides ``IReactorTime``."""
     notify: Notify
     pool: IdlePool = field(init=False)
     queue: "dict[_Wait, None]" = field(init=False, factory=dict)
@@ -205,7 +207,7 @@ class BackendConnection:
         """Note that the server failed this session, although it took the connection."""
         desk = self._desk
         self._blamed = True
-        if desk.selection.blamed(self._attempt, desk.reactor.seconds()):
+        if desk.selection.blamed(self._attempt, desk.clock.seconds()):
             desk.note_down(self._attempt.server, detail)
 
     def _lost(self) -> None:
@@ -234,7 +236,7 @@ class _Wait:
 
     def start(self) -> None:
         deadline = self._desk.backend.connect_deadline
-        self._deadline = self._desk.reactor.callLater(deadline, self._deadline_passed)
+        self._deadline = self._desk.clock.callLater(deadline, self._deadline_passed)
         self._advance()
 
     def cancel(self) -> None:
@@ -260,7 +262,7 @@ class _Wait:
     # From server to server
 
     def _begin(self) -> Attempt | NoServer:
-        return self._desk.selection.begin(self._desk.reactor.seconds(), self._tried)
+        return self._desk.selection.begin(self._desk.clock.seconds(), self._tried)
 
     def _advance(self) -> None:
         self._proceed(self._begin())
@@ -288,14 +290,14 @@ class _Wait:
             reactor=self._transparent,
         )
         self._attempt = attempt
-        self._approached = desk.reactor.seconds()
-        self._approach = Approach(desk.servers[attempt.server], self, desk.reactor, plan)
+        self._approached = desk.clock.seconds()
+        self._approach = Approach(desk.servers[attempt.server], self, desk.clock, plan)
         self._approach.start()
 
     def approach_succeeded(self, leg: Leg, said: bytes) -> None:
         """See :class:`~tlsproxy.net.approach.ApproachUser`, as for all ``approach_`` methods."""
         attempt = self._taken()
-        if self._desk.selection.proved(attempt, self._desk.reactor.seconds()):
+        if self._desk.selection.proved(attempt, self._desk.clock.seconds()):
             self._desk.note_up(attempt.server)
         self._open(attempt, leg, said)
 
@@ -345,19 +347,19 @@ class _Wait:
         self._user.backend_attempt_failed(server, detail)
         if not blamed:
             desk.selection.abandoned(attempt)
-        elif desk.selection.failed(attempt, desk.reactor.seconds()):
+        elif desk.selection.failed(attempt, desk.clock.seconds()):
             desk.note_down(attempt.server, detail)
 
     def _open(self, attempt: Attempt, leg: Leg, said: bytes) -> BackendConnection:
         desk = self._desk
         desk.selection.opened(attempt)
-        connection = BackendConnection(desk, attempt, leg, since=desk.reactor.seconds(), reused=False)
+        connection = BackendConnection(desk, attempt, leg, since=desk.clock.seconds(), reused=False)
         self._hand_over(connection, said)
         return connection
 
     def _hand_over(self, connection: BackendConnection, said: bytes) -> None:
         self._finish()
-        duration = 0.0 if connection.reused else self._desk.reactor.seconds() - self._approached
+        duration = 0.0 if connection.reused else self._desk.clock.seconds() - self._approached
         self._desk.note_reached(connection, duration)
         self._user.backend_connected(connection)
         if said:
@@ -372,7 +374,7 @@ class _Wait:
             self._find_no_room(f"the queue is full ({len(queue)})")
             return
         queue[self] = None
-        self._queue_timer = self._desk.reactor.callLater(backend.queue_timeout, self._queue_timed_out)
+        self._queue_timer = self._desk.clock.callLater(backend.queue_timeout, self._queue_timed_out)
 
     def _leave_queue(self) -> None:
         self._desk.queue.pop(self, None)
@@ -404,7 +406,7 @@ class _Wait:
         """Give an approach up. It is held against the server if it had its time."""
         approach.cancel()
         attempt, desk = self._taken(), self._desk
-        if desk.reactor.seconds() - self._approached < desk.backend.connect_timeout:
+        if desk.clock.seconds() - self._approached < desk.backend.connect_timeout:
             desk.selection.abandoned(attempt)
         else:
             self._failed(attempt, "no session came about in time")
@@ -430,10 +432,12 @@ class BackendConnector:
         *,
         notify: Notify,
         context: ClientContext | None = None,
+        clock: IReactorTime | None = None,
     ) -> None:
         """
         :param reactor: Provides ``IReactorTime`` and what :class:`~tlsproxy.net.dialing.DialingReactor` has.
         :param context: For TLS to the servers, where it is configured.
+        :param clock: For what each session waits for; None: ``reactor``.
         """
         self.backend = backend
         resolver = RememberingResolver(reactor.nameResolver, reactor, backend.resolve_interval)
@@ -442,6 +446,7 @@ class BackendConnector:
             servers=tuple(_server(backend, each, reactor, resolver, context) for each in backend.servers),
             selection=Selection([each.weight for each in backend.servers], backend.rules),
             reactor=reactor,
+            clock=clock or reactor,
             notify=notify,
         )
         self._checkers = [

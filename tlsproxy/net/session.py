@@ -58,7 +58,7 @@ from tlsproxy.fronts.events import (
 )
 from tlsproxy.fronts.options import FrontOptions
 from tlsproxy.identity.client import ClientAddress
-from tlsproxy.net.addresses import endpoint_address
+from tlsproxy.net.addresses import own_address
 from tlsproxy.net.backend import BackendConnection, BackendConnector, Connecting, ConnectionRequest
 from tlsproxy.net.identifiers import next_identifier
 from tlsproxy.net.leg import Leg
@@ -169,6 +169,7 @@ class Session:
         "_plan",
         "_reason",
         "_request_began",
+        "_said",
         "_server",
         "_spliced",
         "_started",
@@ -198,6 +199,7 @@ class Session:
         self._address = address
         self._local = local
         self.identifier = next_identifier()
+        self._said = {"session": self.identifier, "client": str(address), "listen": host.listen}
         self.held: Held | None = None if refusal is not None else held
         self._front = refusal or host.kind.front(plan.front_options)
         self.client = Leg(self, host.clock, self._client_data)
@@ -303,7 +305,7 @@ class Session:
         self._started = host.clock.seconds()
         self._await_look()
         host.notify(SessionStarted(**self._context(), kind=host.kind.name))
-        local = self._local or endpoint_address(self.client.transport.getHost())  # type: ignore[union-attr]
+        local = self._local or own_address(self.client.transport)
         opened = SessionOpened(self._address, local, self._plan.context is not None, self.identifier)
         limits = self._plan.limits
         if limits is not None and limits.handshake_rate is not None:
@@ -691,7 +693,7 @@ class Session:
     # Notes
 
     def _context(self) -> dict[str, str]:
-        return {"session": self.identifier, "client": str(self._address), "listen": self._host.listen}
+        return self._said
 
     def _name(self, leg: Leg) -> str:
         return "client" if leg is self.client else "backend"

@@ -19,6 +19,7 @@ from tlsproxy.net.backend import BackendConnector
 from tlsproxy.net.listener import Listener
 from tlsproxy.net.session import Session
 from tlsproxy.net.sockets import BACKLOG
+from tlsproxy.net.timers import CoarseClock
 from tlsproxy.notes import ConfigurationWarned, ListenOpened, Notify
 from tlsproxy.policy.limits import Counts, LocalCounts
 from tlsproxy.service.descriptors import DescriptorWatch, raise_soft_limit, shortage
@@ -44,12 +45,14 @@ class Serving:
         """:param counts: Of what limits count, where others share them: other processes, or the next configuration."""
         self.prepared = prepared
         self.listeners: list[Listener] = []
+        self._clock = CoarseClock(reactor)
         self.connectors = {
             name: BackendConnector(
                 backend,
                 reactor,
                 notify=notify,
                 context=prepared.client_contexts.get(name),
+                clock=self._clock,
             )
             for name, backend in prepared.configuration.backends.items()
         }
@@ -107,7 +110,7 @@ class Serving:
             resolver=prepared.resolver,
             contexts=self.prepared.contexts,
             connector=self.connectors[prepared.backend.name],
-            clock=self._reactor,
+            clock=self._clock,
             notify=self._notify,
             counts=self._counts,
             on_empty=self._listener_emptied,
