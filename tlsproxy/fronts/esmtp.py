@@ -37,7 +37,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, ClassVar, Final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from tlsproxy.fronts import ehlo, replies
 from tlsproxy.fronts.commands import (
@@ -151,6 +151,7 @@ class EsmtpFront(Machine):
     """One session of an ``esmtp`` listener."""
 
     _options: FrontOptions
+    _settings: EsmtpOptions = field(init=False, default=Factory(lambda self: self._options.settings, True))
     client_name: bytes | None = field(init=False, default=None)
     step: int = field(init=False, default=0)
     _opened: SessionOpened = field(init=False)
@@ -184,10 +185,6 @@ class EsmtpFront(Machine):
     _chunk_announced: tuple[int, bool] | None = field(
         init=False, default=None
     )  # by the client, not yet to the backend
-
-    @property
-    def _settings(self) -> EsmtpOptions:
-        return self._options.settings
 
     @property
     def due(self) -> Due:
@@ -342,7 +339,7 @@ class EsmtpFront(Machine):
             self._introduce(reply)
         elif code == SERVICE_CLOSING:
             self._closing(reply)
-        elif reply.intermediate and code != _CONTINUE.get(awaited):
+        elif 300 <= code < 400 and code != _CONTINUE.get(awaited):
             self._backend_error(f"reply {reply.code} to a command that it can't answer ({awaited.name})")
         else:
             self._REPLIES[awaited](self, reply)

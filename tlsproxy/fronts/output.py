@@ -21,19 +21,16 @@ class Output:
 
     def add(self, command: Command) -> None:
         """A command that comes after all that was sent."""
-        self._flush()
+        self._commands = self.take()
         self._commands.append(command)
 
     def take(self) -> list[Command]:
         """All commands so far, to be carried out."""
-        self._flush()
         commands, self._commands = self._commands, []
-        return commands
-
-    def _flush(self) -> None:
         if self._client:
-            self._commands.append(SendToClient(b"".join(self._client)))  # a single piece isn't copied
+            commands.append(SendToClient(b"".join(self._client)))  # a single piece isn't copied
             self._client.clear()
         if self._backend:
-            self._commands.append(SendToBackend(b"".join(self._backend)))
+            commands.append(SendToBackend(b"".join(self._backend)))
             self._backend.clear()
+        return commands
