@@ -646,6 +646,13 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
+/* The client needn't know whom it talks to: chains aren't built. The handshake's signature is verified all the same. */
+static int accept_certificate(X509_STORE_CTX *store, void *unused)
+{
+    (void)store, (void)unused;
+    return 1;
+}
+
 static void make_context(void)
 {
     bool old = !strcmp(options.tls, "1.2");
@@ -659,6 +666,7 @@ static void make_context(void)
     if (!(old ? SSL_CTX_set_cipher_list(context, cipher) : SSL_CTX_set_ciphersuites(context, cipher)) ||
         !SSL_CTX_set1_groups_list(context, old ? "X25519:P-256" : "X25519")) /* TLS 1.2: P-256 for the certificate, too */
         fail("no cipher %s", cipher);
+    SSL_CTX_set_cert_verify_callback(context, accept_certificate, NULL);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_default_read_buffer_len(context, CHUNK);

@@ -7,7 +7,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -53,7 +53,8 @@ def pin(pids: Sequence[int], core: int) -> None:
     """Move running processes to ``core``: hitch gives each of its workers another one."""
     for pid in pids:
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), {core})
 
 
 def parents() -> dict[int, int]:
