@@ -53,6 +53,7 @@ from tlsproxy.service.changes import why_not_by_reload
 from tlsproxy.service.control import ControlFactory
 from tlsproxy.service.control_client import Predecessor
 from tlsproxy.service.ending import CUT, ExitStatus, SignalHandlers
+from tlsproxy.service.garbage import collect_less_often
 from tlsproxy.service.notify import notify as tell_manager
 from tlsproxy.service.notify import watchdog_interval
 from tlsproxy.service.own_ports import CONTROL, OwnChange, OwnPorts
@@ -279,6 +280,8 @@ class TlsproxyService(Service):
 
     def _began(self, switched: Switched) -> None:
         self._adopt(switched)
+        if self._surroundings.handle_signals:
+            collect_less_often()
         self.report.start()
         self._watch.files_read(watched_files(self.configuration), self._surroundings.read_since)
         self._tell_ready()

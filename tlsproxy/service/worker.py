@@ -41,6 +41,7 @@ from tlsproxy.ops.report.buffer import ReportBuffer
 from tlsproxy.ops.status.model import process_to_values
 from tlsproxy.policy.limits import LocalCounts
 from tlsproxy.service.channel import ChannelError, Message, ReactorChannel
+from tlsproxy.service.garbage import collect_less_often
 from tlsproxy.service.log_pipe import PipeSink
 from tlsproxy.service.prepare import Prepared
 from tlsproxy.service.reactors import reactor_of
@@ -249,6 +250,7 @@ def run(assignment: Assignment) -> int:
     # After the fork: importing it installs it.
     reactor = reactor_of(assignment.reactor)
     use_prefix(assignment.prefix)
+    collect_less_often()
     worker = Worker(assignment, reactor)
     globalLogBeginner.beginLoggingTo([worker.observer], redirectStandardIO=False)
 
