@@ -30,7 +30,7 @@ def read(data: bytes, pieces: list[int], read_line: bool) -> object:
             return error.status, error.detail
         if got is not None:
             return got, buffer.take_all() + data[at:]
-    assert len(buffer) == len(data)
+    assert len(buffer.data) == len(data)
     return None
 
 

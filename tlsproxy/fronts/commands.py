@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import define
 
 
-@frozen
+@define
 class StartTls:
     """Handshake with the client. Nothing else is read until it is done."""
 
 
-@frozen
+@define
 class ConnectBackend:
     """Open a connection to the backend. The client isn't read until it is up, or has failed."""
 
@@ -18,22 +18,22 @@ class ConnectBackend:
     """Not one that was given back with :class:`ReleaseBackend`."""
 
 
-@frozen
+@define
 class SendToClient:
     data: bytes
 
 
-@frozen
+@define
 class SendToBackend:
     data: bytes
 
 
-@frozen
+@define
 class FinishBackend:
     """No more bytes to the backend: FIN. It is still read."""
 
 
-@frozen
+@define
 class DisconnectBackend:
     """Close the connection to the backend in order, and forget it: no event comes from it any more.
 
@@ -41,7 +41,7 @@ class DisconnectBackend:
     """
 
 
-@frozen
+@define
 class AbortBackend:
     """Reset the connection to the backend, and forget it: a message is left unfinished.
 
@@ -49,7 +49,7 @@ class AbortBackend:
     """
 
 
-@frozen
+@define
 class ReleaseBackend:
     """Give the connection to the backend back, for other sessions to use, and forget it: no event comes from it any more.
 
@@ -57,34 +57,34 @@ class ReleaseBackend:
     """
 
 
-@frozen
+@define
 class PauseClient:
     """Stop reading the client: the front holds enough of what it sent. Bytes on their way may still be delivered."""
 
 
-@frozen
+@define
 class ResumeClient:
     """Read the client again."""
 
 
-@frozen
+@define
 class StartTimer:
     """Tell :class:`~tlsproxy.fronts.events.TimerExpired` after ``seconds``. There is one timer; it starts anew."""
 
     seconds: float
 
 
-@frozen
+@define
 class StopTimer:
     """Don't tell it."""
 
 
-@frozen
+@define
 class BeginRequest:
     """Note the time, for the duration of the next :class:`LogRequest`."""
 
 
-@frozen
+@define
 class LogRequest:
     """A request has been answered, or what was sent of an answer is all that there will be."""
 
@@ -134,7 +134,7 @@ Reported = Literal[
 """
 
 
-@frozen
+@define
 class Report:
     """Something for the log, and for metrics by ``what``."""
 
@@ -143,12 +143,12 @@ class Report:
     """For the log. Never holds credentials or content."""
 
 
-@frozen
+@define
 class Splice:
     """From now on bytes and ends run client to backend and back without the front, which gets no more events."""
 
 
-@frozen
+@define
 class CloseSession:
     """End both connections in order: last bytes out, close_notify, FIN."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import define
 
 from tlsproxy.identity.client import ClientAddress, TlsFacts
 
@@ -10,7 +10,7 @@ _UNNAMED = ClientAddress(None)
 _ALWAYS: Callable[[], bool] = lambda: True  # noqa: E731 - a value: it does nothing
 
 
-@frozen
+@define
 class SessionOpened:
     """A client connected. The first event of every session."""
 
@@ -26,24 +26,24 @@ class SessionOpened:
     :class:`~tlsproxy.fronts.commands.StartTls` asks by itself where nobody has."""
 
 
-@frozen
+@define
 class TlsStarted:
     """The handshake asked for with :class:`~tlsproxy.fronts.commands.StartTls` is done."""
 
     facts: TlsFacts
 
 
-@frozen
+@define
 class ClientDataReceived:
     data: bytes
 
 
-@frozen
+@define
 class ClientFinished:
     """The client sends no more (close_notify or TCP FIN); it may still receive."""
 
 
-@frozen
+@define
 class BackendConnected:
     """The connection asked for with :class:`~tlsproxy.fronts.commands.ConnectBackend` is up."""
 
@@ -51,36 +51,36 @@ class BackendConnected:
     """It has served others before, and may have been closed by the backend at this very moment."""
 
 
-@frozen
+@define
 class BackendUnavailable:
     """No server could be reached within the backend's time."""
 
     detail: str
 
 
-@frozen
+@define
 class BackendDataReceived:
     data: bytes
 
 
-@frozen
+@define
 class BackendFinished:
     """The backend sends no more; it may still receive."""
 
 
-@frozen
+@define
 class BackendLost:
     """The connection to the backend was up, and was reset or failed."""
 
     detail: str
 
 
-@frozen
+@define
 class IdleTimedOut:
     """No byte moved either way for ``idle_timeout``."""
 
 
-@frozen
+@define
 class ClientTooSlow:
     """The client fell behind: with what it owes (the front's ``due``), or with what it was sent."""
 
@@ -88,12 +88,12 @@ class ClientTooSlow:
     """The option that it fell behind of; for the session's last log line."""
 
 
-@frozen
+@define
 class TimerExpired:
     """The time asked for with :class:`~tlsproxy.fronts.commands.StartTimer` is over."""
 
 
-@frozen
+@define
 class DrainRequested:
     """The service is going to stop: the session should end as soon as nothing would be lost by it.
 

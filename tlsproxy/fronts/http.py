@@ -245,7 +245,12 @@ class HttpFront(Machine):
 
     def _client_data(self, event: ClientDataReceived) -> None:
         exchange = self._exchange
-        if self._reading is _BODY and exchange is not None and not self._input and self._leg is _CONNECTED:
+        if (
+            self._reading is _BODY
+            and exchange is not None
+            and not self._input.data
+            and self._leg is _CONNECTED
+        ):
             self._body(exchange, event.data)
         else:
             self._input.feed(event.data)
@@ -264,13 +269,14 @@ class HttpFront(Machine):
         elif self._draining and self._reading is _HEAD and not self._requests.begun:
             self._end("draining")
         else:
-            self._set_pause(wanted=not awaits_client and len(self._input) > HELD_LIMIT)
+            wanted = not awaits_client and len(self._input.data) > HELD_LIMIT
+            if wanted is not self._paused:
+                self._set_pause(wanted=wanted)
             self._set_timer()
 
     def _set_pause(self, *, wanted: bool) -> None:
-        if wanted != self._paused:
-            self._paused = wanted
-            self._out.add(PauseClient() if wanted else ResumeClient())
+        self._paused = wanted
+        self._out.add(PauseClient() if wanted else ResumeClient())
 
     # Time
 
@@ -363,7 +369,7 @@ class HttpFront(Machine):
 
     def _read_body(self) -> bool:
         exchange = self._exchange
-        if exchange is None or self._leg is not _CONNECTED or not self._input:
+        if exchange is None or self._leg is not _CONNECTED or not self._input.data:
             return False
         self._body(exchange, self._input.take_all())
         return True
@@ -566,11 +572,12 @@ class HttpFront(Machine):
     def _switch(self, exchange: Exchange, response: Response) -> None:
         """The backend goes on with another protocol; what came behind it goes first."""
         self._to_client(exchange, response_head(response) + self._responses.take_rest())
-        if self._input:
+        if self._input.data:
             self._out.to_backend(self._input.take_all())
         self._log(exchange, response.status)
         self._out.add(_STOP_TIMER)
-        self._set_pause(wanted=False)
+        if self._paused:
+            self._set_pause(wanted=False)
         if self._client_finished:
             self._out.add(FinishBackend())
         self._out.add(Splice())

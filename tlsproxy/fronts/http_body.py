@@ -173,6 +173,9 @@ class ChunkedBody:
             self.rest = trailer.take_all()
 
 
+_NO_BODY: Final = LengthBody(0)
+
+
 def body(framing: Framing, length: int, *, lenient: bool = False) -> Body:
     """What reads a body.
 
@@ -183,7 +186,7 @@ def body(framing: Framing, length: int, *, lenient: bool = False) -> Body:
         return ChunkedBody(lenient=lenient)
     if framing is _UNTIL_CLOSE:
         return UntilClose()
-    return LengthBody(length if framing is _LENGTH else 0)
+    return LengthBody(length) if framing is _LENGTH and length else _NO_BODY
 
 
 def chunk(content: bytes) -> bytes:

@@ -177,7 +177,7 @@ class RequestReader:
     @property
     def begun(self) -> bool:
         """Whether part of a request is there."""
-        return self.line is not None or self._blank or bool(self._buffer)
+        return bool(self._buffer.data) or self.line is not None or self._blank
 
     def next_request(self) -> Request | None:
         """The next request's head; None while it isn't whole.

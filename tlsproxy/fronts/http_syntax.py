@@ -81,35 +81,34 @@ class HeadBuffer:
     """Bytes received and not dealt with yet.
 
     The buffer itself has no limit: who holds bytes back in it has to pause their sender.
+
+    :ivar data: They. To be looked at: it is cheaper than a call.
     """
 
-    __slots__ = ("_clean", "_data")
+    __slots__ = ("_clean", "data")
 
     def __init__(self) -> None:
-        self._data = b""
+        self.data = b""
         self._clean = (
             0  # bytes that hold neither the end looked for nor anything forbidden, so as to be searched once
         )
 
-    def __len__(self) -> int:
-        return len(self._data)
-
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
-        self._data = self._data + data if self._data else data
+        self.data = self.data + data if self.data else data
 
     def match_fresh(self, head: re.Pattern[bytes]) -> re.Match[bytes] | None:
         """What is there, if it begins with this head. Looked for only once: None where it was looked at before."""
-        return head.match(self._data) if not self._clean else None
+        return head.match(self.data) if not self._clean else None
 
     def drop(self, size: int) -> None:
         """Forget the first ``size`` bytes."""
-        self._data = self._data[size:]
+        self.data = self.data[size:]
         self._clean = 0
 
     def take_all(self) -> bytes:
         """Everything that is there."""
-        data, self._data = self._data, b""
+        data, self.data = self.data, b""
         self._clean = 0
         return data
 
@@ -120,7 +119,7 @@ class HeadBuffer:
         :param too_long: Status for a longer one.
         :raises HttpError: It is too long, or has a control character or a bare CR or LF in it.
         """
-        data = self._data
+        data = self.data
         end = data.find(_CRLF, max(self._clean - 1, 0), limit + len(_CRLF))
         if end < 0:
             self._check_part(limit, _IN_LINE)
@@ -139,7 +138,7 @@ class HeadBuffer:
         :param limit: Bytes that they may have, with the empty line.
         :raises HttpError: They are too long, or have a control character or a bare CR or LF in them.
         """
-        data = self._data
+        data = self.data
         if data.startswith(_CRLF):
             self.drop(len(_CRLF))
             return b""
@@ -157,8 +156,8 @@ class HeadBuffer:
 
     def _check_part(self, limit: int, allowed: bytes) -> None:
         """Look at what came since the last time; a CR at the end may become a CRLF."""
-        part = self._data[self._clean : limit]
-        if part.endswith(b"\r") and self._data[limit : limit + 1] in (b"", b"\n"):
+        part = self.data[self._clean : limit]
+        if part.endswith(b"\r") and self.data[limit : limit + 1] in (b"", b"\n"):
             part = part[:-1]
         if part.translate(None, allowed) or (allowed is _IN_FIELDS and not _is_clean(part)):
             raise _forbidden()
