@@ -222,6 +222,8 @@ def _framing(minor: int, lengths: bytes | None, coding: bytes | None) -> tuple[F
         return _CHUNKED, None
     if lengths is None:
         return _UNTIL_CLOSE, None
+    if _DIGITS.fullmatch(lengths):
+        return _LENGTH, int(lengths)
     distinct = {each.strip(b" \t") for each in lengths.split(b",")}
     length = distinct.pop()
     if distinct or not _DIGITS.fullmatch(length):

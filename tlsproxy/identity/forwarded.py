@@ -92,7 +92,17 @@ class Forwarding:
     :ivar trusted: The client is a proxy that is believed.
     """
 
-    __slots__ = ("_address", "_element", "_port", "_scheme", "_tls_fields", "_told", "trusted")
+    __slots__ = (
+        "_address",
+        "_element",
+        "_port",
+        "_remembered",
+        "_remembered_for",
+        "_scheme",
+        "_tls_fields",
+        "_told",
+        "trusted",
+    )
 
     def __init__(
         self,
@@ -124,6 +134,8 @@ class Forwarding:
                 (b"X-Forwarded-Proto", self._scheme),
             )
         )
+        self._remembered_for: tuple[bytes | None, int] | None = None
+        self._remembered = b""
 
     def fields(self, host: bytes | None, minor: int, received: Mapping[bytes, bytes]) -> bytes:
         """The lines for one request.
@@ -133,12 +145,17 @@ class Forwarding:
         :param received: By name in lower case, the fields of ``Trust.CARRIED`` that came with it; of a client that isn't
             trusted they are disregarded.
         """
-        via = b"1.%d tlsproxy" % minor
-        element = self._element if host is None else b'%b;host="%b"' % (self._element, host)
-        element = b"%b;proto=%b" % (element, self._scheme)
-        if not (self.trusted and received):
+        if self.trusted and received:
+            return self._continued(host, minor, received)
+        if self._remembered_for != (host, minor):  # a connection's requests are for one host, nearly always
             named = b"" if host is None else b"X-Forwarded-Host: %b\r\n" % host
-            return b"%b%bForwarded: %b\r\nVia: %b\r\n" % (self._told, named, element, via)
+            of_this_one = self._told, named, self._element_for(host), minor
+            self._remembered = b"%b%bForwarded: %b\r\nVia: 1.%d tlsproxy\r\n" % of_this_one
+            self._remembered_for = host, minor
+        return self._remembered
+
+    def _continued(self, host: bytes | None, minor: int, received: Mapping[bytes, bytes]) -> bytes:
+        """The lines for a request that came through another proxy."""
         told = received.get
         return self._tls_fields + b"".join(
             (
@@ -146,10 +163,15 @@ class Forwarding:
                 _line(b"X-Forwarded-Port", told(b"x-forwarded-port") or self._port),
                 _line(b"X-Forwarded-Proto", told(b"x-forwarded-proto") or self._scheme),
                 _line(b"X-Forwarded-Host", told(b"x-forwarded-host") or host or b""),
-                _line(b"Forwarded", _appended(told(b"forwarded"), element)),
-                _line(b"Via", _appended(told(b"via"), via)),
+                _line(b"Forwarded", _appended(told(b"forwarded"), self._element_for(host))),
+                _line(b"Via", _appended(told(b"via"), b"1.%d tlsproxy" % minor)),
             )
         )
+
+    def _element_for(self, host: bytes | None) -> bytes:
+        """This connection's element of ``Forwarded``."""
+        element = self._element if host is None else b'%b;host="%b"' % (self._element, host)
+        return b"%b;proto=%b" % (element, self._scheme)
 
     def is_secure(self, received: Mapping[bytes, bytes]) -> bool:
         """Whether the request came to the outermost proxy by TLS, as far as that is to be believed."""
