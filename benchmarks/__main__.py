@@ -24,7 +24,8 @@ from benchmarks.report import Figures
 RESULTS = Path(__file__).parent / "results"
 FILES_PER_CONNECTION = 2
 """A proxy's: one to the client, one to the backend."""
-FILES_SPARE = 400
+FILES_SPARE = 2000
+"""Proxies keep some back."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    if options.add and options.output.exists():
+        results = _merged(json.loads(options.output.read_text()), results)
     options.output.write_text(_written(results) + "\n")
     print(f"{options.output}")
     return 0
+
+
+def _merged(before: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The earlier results, with what was measured in place of what they had of it."""
+    together = {name: {**before.get(name, {}), **results[name]} for name in ("peers", "cases")}
+    return {**before, **results, **together}
 
 
 def _written(results: Any, indent: str = "") -> str:
@@ -72,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         "--realtime", action="store_true", help="run before all else (root): others use this machine, too"
     )
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it works")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what the output has of other cases and groups"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json")
     return parser
 
