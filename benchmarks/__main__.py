@@ -218,8 +218,7 @@ def _measure_growth(
     bench: Bench, peers: Sequence[Peer], options: argparse.Namespace, results: dict[str, Any], files: int
 ) -> None:
     chosen = [peer for peer in peers if peer.label in {"tlsproxy", "nginx"}]
-    # The backend has those of all peers at a time.
-    most = (files - FILES_SPARE) // max(FILES_PER_CONNECTION, len(chosen))
+    most = (files - FILES_SPARE) // FILES_PER_CONNECTION
     results["growth"] = {"handshake": {}, "roundtrip": {}, "memory": {}}
     for count in GROWTH[:1] if options.quick else GROWTH:
         grown = growth(bench, chosen, min(count, most), options.rounds)

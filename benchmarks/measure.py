@@ -52,6 +52,18 @@ class Bench:
         finally:
             running.stop()
 
+    @contextmanager
+    def with_its_own_backend(self) -> Iterator["Bench"]:
+        """The same, with a backend that nobody else connects to.
+
+        Each connection to it takes a port of 28 000, and connecting becomes slow when half of them are taken.
+        """
+        backend = Backend.start(self.programs, self.cores.backend)
+        try:
+            yield evolve(self, backend=backend, setting=evolve(self.setting, backend=backend.ports))
+        finally:
+            backend.stop()
+
     def load(self, port: int, case: Case, *more: object) -> Load:
         """Start the client."""
         where = ("--port", port, "--connections", case.connections)
@@ -134,20 +146,22 @@ def growth(bench: Bench, peers: Sequence[Peer], connections: int, number: int) -
         found.update({peer.label: [] for peer in peers})
     with ExitStack() as stack:
         loads = []
-        for running in [stack.enter_context(bench.started(peer)) for peer in peers]:
-            bench.sample(running, handshake, WARM_UP)
+        for peer in peers:
+            own = stack.enter_context(bench.with_its_own_backend())
+            running = stack.enter_context(own.started(peer))
+            own.sample(running, handshake, WARM_UP)
             base = rss_kib(running.pids)
-            load = bench.load(running.ports["raw"], case, "--seconds", bench.seconds)
+            load = own.load(running.ports["raw"], case, "--seconds", bench.seconds)
             stack.callback(load.stop)
             load.wait_until_ready()
             settle(running.pids)
             if connections >= COUNTABLE:
                 grown.memory[running.name] = [{"kib": (rss_kib(running.pids) - base) / connections}]
-            loads.append((running, load))
+            loads.append((own, running, load))
         for _ in range(number):
-            for running, load in bench.order.sample(loads, len(loads)):
-                grown.handshake[running.name].append(bench.sample(running, handshake))
-                grown.roundtrip[running.name].append(bench.sample_of(running, load))
+            for own, running, load in bench.order.sample(loads, len(loads)):
+                grown.handshake[running.name].append(own.sample(running, handshake))
+                grown.roundtrip[running.name].append(own.sample_of(running, load))
     return grown
 
 

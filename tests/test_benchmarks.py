@@ -1,7 +1,9 @@
 """The benchmarks run and measure what they say, and docs/performance.md has what was published. Nothing is timed here."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -10,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import _merged, _written
 from benchmarks.cases import CASES
 from benchmarks.document import CHARTS, DOCUMENT, PUBLISHED, charts, filled
+from benchmarks.machine import cpu_seconds, rss_kib, tree
 from benchmarks.plots import Group, Line, bars, lines
 from benchmarks.programs import MeasurementError, Programs
 from benchmarks.report import Figures, best, ratio, targets
@@ -139,6 +143,36 @@ def test_a_target_is_met_or_not(cost: float, met: bool) -> None:
     [target, _] = targets(taken)
     assert target.met is met
     assert target.wanted == "at most 1 of nginx"
+
+
+def test_results_are_written_as_they_were_measured() -> None:
+    taken = results(tlsproxy=[sample(100.0), sample(1234.567)], nginx=[])
+    written = json.loads(_written({**taken, "machine": {"cores": "2"}, "rounds": 2}))
+    assert written["cases"]["handshake-ecdsa-32"]["tlsproxy"] == [sample(100.0), sample(1234.6)]
+    assert written["rounds"] == 2
+
+
+def test_results_may_be_added_to_earlier_ones() -> None:
+    before = {"cases": {"a": {}, "b": {}}, "peers": {"nginx": {}}, "memory": {}, "rounds": 3}
+    after = {"cases": {"b": {"tlsproxy": []}}, "peers": {"tlsproxy": {}}, "growth": {}, "rounds": 5}
+    together = _merged(before, after)
+    assert together["cases"] == {"a": {}, "b": {"tlsproxy": []}}
+    assert together.keys() == {"cases", "peers", "memory", "growth", "rounds"}
+    assert together["rounds"] == 5
+
+
+def test_descendants_are_found_and_their_cpu_time_is_counted() -> None:
+    """A shell's child, and a grandchild; what an ended one took is its parent's."""
+    script = "(while [ $((n += 1)) -lt 30000 ]; do :; done); sleep 60 & echo started; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "started\n"
+        members = tree([shell.pid])
+        assert len(members) == 2
+        assert cpu_seconds(members) > cpu_seconds(members[1:]) > 0
+        assert rss_kib(members) > rss_kib(members[1:]) > 0
+        for pid in members:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_names_of_cases_are_unique() -> None:
