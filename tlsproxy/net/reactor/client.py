@@ -3,7 +3,7 @@
 from errno import EINPROGRESS
 from functools import partial
 from os import strerror
-from socket import AF_INET, AF_INET6, SO_ERROR, SOCK_STREAM, SOL_SOCKET, socket
+from socket import AF_INET, AF_INET6, SO_ERROR, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
 from typing import Any
 
 from twisted.internet import error, tcp
@@ -26,18 +26,18 @@ class Connector(tcp.Connector):
 class Attempt:
     """A connection that isn't up yet. Once it is, a :class:`Connection` takes the socket over."""
 
-    __slots__ = ("__weakref__", "_connector", "_number", "_reactor", "_socket", "_waiting")
+    __slots__ = ("__weakref__", "_connector", "_number", "_reactor", "_remote", "_socket", "_waiting")
 
     def __init__(self, host: str, port: int, bind: Any, connector: Any, reactor: Any) -> None:
         self._connector = connector
         self._reactor = reactor
+        self._remote = (host, port, 0, 0) if ":" in host else (host, port)
         self._waiting = False
         self._number = -1
         self._socket: socket | None = None
         try:
-            self._socket = opened = socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM)
+            self._socket = opened = socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM | SOCK_NONBLOCK)
             self._number = opened.fileno()
-            opened.setblocking(False)
             if bind is not None:
                 opened.bind(bind)
         except OSError as refused:
@@ -70,10 +70,11 @@ class Attempt:
         if failed:
             self.failIfNotConnected(error.getConnectError((failed, strerror(failed))))
             return
-        self._stop_waiting()
+        connection = Connection(opened, None, self._reactor, self._remote)
+        connection.take_over()
         self._socket = self._connector = None
+        self._waiting = False
         self._number = -1
-        connection = Connection(opened, None, self._reactor, opened.getpeername())
         connector.transport = connection
         protocol = connector.buildProtocol(connection.getPeer())
         if protocol is None:
@@ -81,7 +82,6 @@ class Attempt:
             connection.loseConnection()
         connection.protocol = protocol
         connection.on_lost = connector.connectionLost
-        connection.resumeProducing()
         protocol.makeConnection(connection)
 
     def failIfNotConnected(self, why: Exception) -> None:

@@ -100,6 +100,7 @@ class Connection:
         "_reading",
         "_unsent",
         "_unsent_size",
+        "_watched",
         "_write_finished",
         "_write_finishing",
         "_writing",
@@ -114,10 +115,9 @@ class Connection:
 
     def __init__(self, opened: socket, protocol: Any, reactor: Any, peer: Any) -> None:
         """
-        :param opened: Connected; made non-blocking here.
+        :param opened: Connected, and doesn't block.
         :param peer: Its address, as ``getpeername()`` gives it.
         """
-        opened.setblocking(False)
         self.socket = opened
         self._number = opened.fileno()
         self._reactor = reactor
@@ -131,6 +131,9 @@ class Connection:
         # The producer is a pull producer: it is asked for more each time that all was taken.
         self._paused_producer = False
         self._reading = False
+        # Input is wanted, and …
+        self._watched = False
+        # … the reactor watches for it.
         self._writing = False
         self._write_finishing = False
         self._write_finished = False
@@ -141,6 +144,11 @@ class Connection:
         self.connected = True
         self.disconnected = False
         self.disconnecting = False
+
+    def take_over(self) -> None:
+        """Read from a socket that the reactor watches for another: whoever waited for the connection to come up."""
+        self._reading = self._watched = True
+        self._reactor.hand_over(self)
 
     # IFileDescriptor, ILoggingContext, ISystemHandle
 
@@ -334,7 +342,8 @@ class Connection:
 
     def readConnectionLost(self, reason: Failure) -> None:
         """See ``IHalfCloseableDescriptor``."""
-        self._stop_reading()
+        self._reading = False
+        self.unwatch()
         protocol: Any = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
             self.connectionLost(reason)
@@ -399,13 +408,19 @@ class Connection:
     # What the reactor is asked for
 
     def _start_reading(self) -> None:
-        if not self._reading:
-            self._reading = True
+        self._reading = True
+        if not self._watched:
+            self._watched = True
             self._reactor.addReader(self)
 
     def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
+        """The reactor is told when something comes: most often reading goes on before that."""
+        self._reading = False
+
+    def unwatch(self) -> None:
+        """Have the reactor watch for input no more, until that is wanted again."""
+        if self._watched:
+            self._watched = False
             self._reactor.removeReader(self)
 
     def _start_writing(self) -> None:
@@ -438,7 +453,8 @@ class Connection:
             return
         self.disconnected = True
         self.connected = False
-        self._stop_reading()
+        self._reading = False
+        self.unwatch()
         self._stop_writing()
         self._unsent = None
         producer, self._producer = self._producer, None

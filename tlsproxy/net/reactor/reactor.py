@@ -83,10 +83,14 @@ class ProxyReactor(EPollReactor):
     def _deliver(self, connection: Connection, event: int) -> None:
         """Read and write; the system calls tell themselves what a hang-up means."""
         why: Exception | None = None
-        read = connection._reading and event & (EPOLLIN | _GONE)  # noqa: SLF001 - the two are one
+        read = event & (EPOLLIN | _GONE)
         try:
-            if read:
+            if not read:
+                pass
+            elif connection._reading:  # noqa: SLF001 - the two are one
                 why = connection.doRead()
+            else:
+                connection.unwatch()
             if why is None and event & (EPOLLOUT | _GONE) and connection._writing:  # noqa: SLF001
                 read = 0
                 why = connection.doWrite()
@@ -100,7 +104,20 @@ class ProxyReactor(EPollReactor):
             else:
                 connection.connectionLost(failure_of(why))
 
+    def getReaders(self) -> list[Any]:
+        """See ``IReactorFDSet``: without the paused connections that are watched until something comes."""
+        readers: list[Any] = super().getReaders()  # type: ignore[no-untyped-call]
+        return [each for each in readers if type(each) is not Connection or each._reading]  # noqa: SLF001
+
     # Connections
+
+    def hand_over(self, connection: Connection) -> None:
+        """Watch for input of ``connection``, where its socket was watched until it could be written to."""
+        number = connection.fileno()
+        self._poller.modify(number, EPOLLIN)
+        self._writes.discard(number)
+        self._reads.add(number)
+        self._selectables[number] = connection
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """See ``IReactorSocket``."""
