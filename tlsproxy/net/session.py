@@ -153,6 +153,7 @@ class Session:
 
     __slots__ = (
         "_address",
+        "_awaits_backend",
         "_backend",
         "_connecting",
         "_connection",
@@ -168,6 +169,7 @@ class Session:
         "_pace",
         "_plan",
         "_reason",
+        "_request",
         "_request_began",
         "_said",
         "_server",
@@ -206,6 +208,8 @@ class Session:
         self._backend: Leg | None = None
         self._connection: BackendConnection | None = None
         self._connecting: Connecting | None = None
+        self._awaits_backend = False
+        self._request: ConnectionRequest | None = None
         self._server: str | None = None
         # Of one or two, most often: an empty deque takes 0.7 KiB.
         self._events: list[Event] = []
@@ -470,16 +474,19 @@ class Session:
         return refused is None
 
     def _connect_backend(self, command: ConnectBackend) -> None:
-        self.client.pause(Leg.PAUSED_BY_CONNECTING)
-        request = ConnectionRequest(
-            client=self._address,
-            smtp=self._host.kind.smtp,
-            hostname=self._plan.front_options.settings.smtp_hostname,
-            fresh=command.fresh,
-        )
+        request = self._request
+        if request is None or request.fresh is not command.fresh:
+            request = self._request = ConnectionRequest(
+                client=self._address,
+                smtp=self._host.kind.smtp,
+                hostname=self._plan.front_options.settings.smtp_hostname,
+                fresh=command.fresh,
+            )
+        self._awaits_backend = True
         connecting = self._host.connector.connect(self, request)
-        if self._backend is None:
+        if self._awaits_backend:  # a connection that was kept is there by now
             self._connecting = connecting
+            self.client.pause(Leg.PAUSED_BY_CONNECTING)
 
     def backend_attempt_failed(self, server: str, detail: str) -> None:
         """See :class:`~tlsproxy.net.backend.BackendUser`, as for all ``backend_`` methods."""
@@ -495,6 +502,7 @@ class Session:
         leg.owner = self
         leg.deliver = self._backend_data
         self._connecting = None
+        self._awaits_backend = False
         self._connection = connection
         self._server = connection.server
         self._backend = leg
@@ -505,6 +513,7 @@ class Session:
 
     def backend_unavailable(self, detail: str) -> None:
         self._connecting = None
+        self._awaits_backend = False
         self.client.resume(Leg.PAUSED_BY_CONNECTING)
         self._handle(BackendUnavailable(detail))
 
@@ -765,3 +774,6 @@ class Session:
             )
         )
         self._host.ended(self)
+        self.client.release()
+        if self._backend is not None:
+            self._backend.release()
