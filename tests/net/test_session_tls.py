@@ -1,5 +1,7 @@
 """Tests for :mod:`tlsproxy.net.session`: TLS with the client, over real handshakes in memory."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -293,3 +295,20 @@ class TestRefusals:
         world.client.says(client.peer.close_notify())
         world.session.leg_refused(world.session.client, KeyUpdateLimitExceeded("too many"))
         assert world.backend.state == "finished"
+
+
+def test_what_openssl_holds_is_given_back_with_the_sessions_end(secured: Secured) -> None:
+    """And not when garbage is collected, which may be long after."""
+    world = secured(ConnectBackend())
+    established(world)
+    world.connect()
+    engine = world.session.client.engine
+    assert engine is not None
+    connection = weakref.ref(engine._connection)
+    del engine
+    gc.disable()
+    try:
+        world.lose_all()
+        assert connection() is None
+    finally:
+        gc.enable()

@@ -28,6 +28,10 @@ DRAIN_LIMIT: Final = 8 * 1024 * 1024
 """Bytes thrown away after a close: a peer may have a receive window's worth in flight (Linux: 6 MiB at most by default)."""
 
 
+def _ignore(_data: bytes) -> None:
+    """Nothing comes any more."""
+
+
 class LegOwner(Protocol):
     """Who is told what happens on a leg."""
 
@@ -315,7 +319,19 @@ class Leg:
             self._close_deadline.cancel()
         if self.on_lost is not None:
             self.on_lost()
+            self.on_lost = None
+        self._receive = self.deliver = _ignore
+        self._feeder = self._close_deadline = None
         self.owner.leg_lost(self)
+
+    def release(self) -> None:
+        """Let go of all it has: the connection is gone, and the owner asks no more.
+
+        Transport, engine and owner refer back to the leg. Left to the garbage collector, a session that lasted waits for
+        one of its rare full rounds, and OpenSSL's 20 KiB with it.
+        """
+        self.engine = self.transport = None
+        del self.owner
 
     def _finish_reading(self) -> None:
         self._tcp_read_finished = True
