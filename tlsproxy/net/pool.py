@@ -103,7 +103,6 @@ class IdlePool:
         if idle is None:
             return None
         del self._idle[idle]
-        self._await_timeout()
         return idle.leg, idle.since
 
     def drop(self, server: int) -> None:
@@ -117,24 +116,23 @@ class IdlePool:
         self._limit = 0
         for idle in list(self._idle):
             self._discard(idle)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _discard(self, idle: _Idle) -> None:
         if idle not in self._idle:
             return
         del self._idle[idle]
-        self._await_timeout()
         idle.leg.close(flush_timeout=CLOSE_TIMEOUT, drain_timeout=CLOSE_TIMEOUT)
         self._dropped(idle.server)
 
     def _await_timeout(self) -> None:
-        """One timer for all: it runs while there are any, and is looked at again when it goes off."""
+        """One timer for all, which isn't stopped when the last is taken: the next is kept a moment later."""
         if self._idle and self._timer is None:
             first = next(iter(self._idle))
             remaining = max(0.0, first.until - self._clock.seconds())
             self._timer = self._clock.callLater(remaining, self._timed_out)
-        elif not self._idle and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _timed_out(self) -> None:
         self._timer = None

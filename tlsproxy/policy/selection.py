@@ -60,6 +60,10 @@ class Standing(Enum):
     DOWN = "down"
 
 
+_UP: Final = Standing.UP
+"""Bound once: a member of an enumeration is looked up in Python code."""
+
+
 class NoServer(Enum):
     """Why there is no attempt."""
 
@@ -172,6 +176,10 @@ class Selection:
 
         :param tried: Servers that failed this client already.
         """
+        only = self._servers[0]
+        if len(self._servers) == 1 and only.standing is _UP and not self._rules.max_connections and not tried:
+            only.pending += 1
+            return Attempt(0, only.era)
         self._settle(now)
         untried = [server for server in self._servers if server.index not in tried]
         fit = [server for server in untried if server.stands_well or self._is_due(server, now)]

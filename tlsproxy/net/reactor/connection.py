@@ -466,8 +466,9 @@ class Connection:
         self.socket.close()
         protocol, self.protocol = self.protocol, None
         protocol.connectionLost(reason)
-        if self.on_lost is not None:
-            self.on_lost(reason)
+        on_lost, self.on_lost = self.on_lost, None  # it holds this connection: no cycle is left to the collector
+        if on_lost is not None:
+            on_lost(reason)
 
 
 def failure_of(why: Exception) -> Failure:
