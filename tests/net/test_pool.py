@@ -55,7 +55,7 @@ def test_what_is_kept_can_be_taken_once(world: World) -> None:
     assert world.pool.take(0) == (leg, 7)
     assert world.pool.take(0) is None
     assert world.dropped == []
-    world.clock.advance(TIMEOUT)
+    world.clock.advance(4)
     assert world.clock.getDelayedCalls() == []
 
 
