@@ -27,7 +27,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest $(PARALLEL) --quiet -m 'not interop'
+	HYPOTHESIS_PROFILE=brief $(OLDEST)/bin/python -m pytest $(PARALLEL) --quiet -m 'not interop'
 
 fuzz: $(INSTALLED)
 	$(BIN)/pip install --quiet --editable '.[fuzz]'

@@ -14,7 +14,6 @@ BUILDERS: list[Any] = [
     test_tcp.TCP6ClientTestsBuilder,
     test_tcp.TCP4ConnectorTestsBuilder,
     test_tcp.TCP6ConnectorTestsBuilder,
-    test_tcp.TestBindAddressBuilder,
     test_tcp.TCPPortTestsBuilder,
     test_tcp.TCPFDPortTestsBuilder,
     test_tcp.TCPConnectionTestsBuilder,
