@@ -107,17 +107,17 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     files = raise_file_limit()
     chosen = _available([peer for peer in every.ALL if peer.label in options.peers])
-    with _bench(options.seconds) as bench:
+    with bench(options.seconds) as measuring:
         results: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": {**described(), "files": str(files), "cores_apart": str(bench.cores.apart)},
+            "machine": {**described(), "files": str(files), "cores_apart": str(measuring.cores.apart)},
             "rounds": options.rounds,
             "seconds": options.seconds,
             "peers": {},
             "cases": {},
         }
-        _measure_cases(bench, chosen, options, results)
-        _measure_fresh(bench, chosen, options, results, files)
+        _measure_cases(measuring, chosen, options, results)
+        _measure_fresh(measuring, chosen, options, results, files)
     return results
 
 
@@ -132,7 +132,8 @@ def _available(peers: Sequence[Peer]) -> list[Peer]:
 
 
 @contextmanager
-def _bench(seconds: float) -> Iterator[Bench]:
+def bench(seconds: float) -> Iterator[Bench]:
+    """Client, backend and certificates, for as long as it lasts; ``seconds`` is the time for a figure."""
     cores = Cores.choose()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         directory = Path(name)
