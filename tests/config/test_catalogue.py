@@ -30,6 +30,7 @@ def entry(name: str, cls: type = Settings) -> Entry:
         (Settings, "handshake_timeout", "number from 0.1 to 3600 seconds", "10.0"),
         (Configuration, "metrics_listen", "address, or port of 127.0.0.1", ""),
         (Configuration, "log_format", '"text" or "json"', '"text"'),
+        (Configuration, "log_level", '"info" or "warning"', '"info"'),
         (Configuration, "workers", '"auto" or whole number from 1 to 256', "1"),
         (Backend, "servers", "address or table, or a list of them", "required"),
         (Backend, "health_check_path", "path of a URL", '"/"'),

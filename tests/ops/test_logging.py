@@ -234,6 +234,21 @@ def test_every_line_that_waited_in_vain_is_counted() -> None:
     assert [line["event"] for line in decoded(stream)] == ["tls_refused"]
 
 
+def test_where_only_warnings_are_wanted_the_rest_is_not_written() -> None:
+    stream = io.StringIO()
+    observer = LogObserver(JsonLines(), StreamSink(stream), warnings_only=True)
+    observer.take(started)
+    observer.take(stopped)
+    observer.write_line(Level.INFO, "{}")
+    Logger("twisted", observer=observer).info("Server Shut Down.")
+    publish_notes(observer)(stopped)
+    assert stream.getvalue() == ""
+    observer.take(sample(TlsRefused))
+    Logger("twisted", observer=observer).warn("odd")
+    assert [line["event"] for line in decoded(stream)] == ["tls_refused", "twisted"]
+    assert observer.lost == 0
+
+
 def test_the_end_of_a_process_writes_what_waits() -> None:
     program = (
         "from tlsproxy.ops.logging import *; from tlsproxy.ops.lines import *; from tlsproxy.notes import *; "

@@ -24,6 +24,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class LogLevel(StrEnum):
+    """``log_level``: how loud an event must be to be logged."""
+
+    INFO = "info"
+    WARNING = "warning"
+
+
 @frozen(kw_only=True)
 class Scope:
     """A table that may set options."""
@@ -118,6 +125,11 @@ class Configuration(Scope):
     log_format: LogFormat = option(
         LogFormat.TEXT,
         "How events are logged: `text`, a readable line, or `json`, one object in a line.",
+    )
+    log_level: LogLevel = option(
+        LogLevel.INFO,
+        "What is logged: `info`, everything, or `warning`, only warnings and errors. A session has three lines or "
+        "more of level `info`; metrics and the report count them all the same.",
     )
     workers: WorkerCount = option(
         WorkerCount(1),

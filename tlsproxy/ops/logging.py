@@ -125,6 +125,8 @@ class LogObserver:
     _sink: Sink
     on_loss: Callable[[], None] | None = None
     """Called for everything that could not be written."""
+    warnings_only: bool = False
+    """What is of level ``info`` isn't written, not even made a line of."""
     lost: int = field(default=0, init=False)
     """How much could not be written."""
     _call_later: Callable[[float, Callable[[], None]], object] | None = field(default=None, init=False)
@@ -155,7 +157,7 @@ class LogObserver:
 
     def take(self, note: Note) -> None:
         """Write a note: a :data:`~tlsproxy.notes.Notify` without the way through Twisted's log."""
-        if not note.logged:
+        if not note.logged or (self.warnings_only and note.level is Level.INFO):
             return
         try:
             waits = note.level is Level.INFO and isinstance(note, SessionNote)
@@ -181,6 +183,8 @@ class LogObserver:
             self._lose(held)
 
     def _put(self, level: Level, line: str, *, waits: bool = False) -> None:
+        if self.warnings_only and level is Level.INFO:
+            return
         self._sink.write(level, line)
         self._held += 1
         if not waits or self._call_later is None or self._held >= HELD:

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy import __version__
-from tlsproxy.config.model import Configuration
+from tlsproxy.config.model import Configuration, LogLevel
 from tlsproxy.errors import ConfigurationError, Problem, TlsproxyError
 from tlsproxy.notes import (
     ConfigurationRefused,
@@ -124,6 +124,7 @@ class TlsproxyService(Service):
         self._metrics = Metrics()
         if log_observer is not None:
             log_observer.on_loss = self._metrics.log_line_lost
+        self._heed_log_level()
         self._log = publish_notes()
         self.report = ReportWriter(configuration.report_database, reactor=reactor, notify=self._take_note)
         self._sockets = SocketSet()
@@ -304,12 +305,17 @@ class TlsproxyService(Service):
 
     def _adopt(self, switched: Switched) -> None:
         self.configuration = switched.configuration
+        self._heed_log_level()
         self.report.path = switched.configuration.report_database
         if self._own_change is not None:
             self._own.commit(self._own_change)
             self._own_change = None
         for problem in switched.warnings:
             self._take_note(ConfigurationWarned(path=problem.path, message=problem.message))
+
+    def _heed_log_level(self) -> None:
+        if self._log_observer is not None:
+            self._log_observer.warnings_only = self.configuration.log_level is LogLevel.WARNING
 
     def _tell_ready(self) -> None:
         tell_manager(ready=True, status=f"listening on {', '.join(self.listening)}")

@@ -31,6 +31,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from tlsproxy.config.model import LogLevel
 from tlsproxy.net.identifiers import use_prefix
 from tlsproxy.net.shared_counts import SharedCounts
 from tlsproxy.notes import ListenOpened, Note
@@ -122,7 +123,12 @@ class Worker:
         self._sink = PipeSink(assignment.log, reactor)
         configuration = assignment.prepared.configuration
         log_format = line_format(configuration.log_format, with_time=assignment.timed)
-        self.observer = LogObserver(log_format, self._sink, self._metrics.log_line_lost)
+        self.observer = LogObserver(
+            log_format,
+            self._sink,
+            self._metrics.log_line_lost,
+            warnings_only=configuration.log_level is LogLevel.WARNING,
+        )
         self._channel = ReactorChannel(
             assignment.channel, reactor=reactor, received=self._received, lost=self._supervisor_lost
         )
