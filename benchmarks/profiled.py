@@ -16,7 +16,7 @@ from benchmarks.__main__ import bench
 from benchmarks.cases import CASES
 from benchmarks.peers import Setting, Tlsproxy
 
-WARM_UP, SECONDS = 0.3, 3.0
+WARM_UP = 0.3
 
 
 @define
@@ -40,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the functions that take most time by themselves."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profiled", description=__doc__)
     parser.add_argument("case", choices=[case.name for case in CASES])
-    parser.add_argument("--functions", type=int, default=40)
+    parser.add_argument("--functions", type=int, default=40, help="how many")
+    parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args(arguments)
     case = next(each for each in CASES if each.name == options.case)
-    with bench(SECONDS) as measuring:
+    with bench(options.seconds) as measuring:
         peer = Profiled()
         setting = measuring.fresh(peer)
         running = peer.start(setting)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import profiled
 from benchmarks.__main__ import _merged, _written
 from benchmarks.cases import CASES
 from benchmarks.document import CHARTS, DOCUMENT, PUBLISHED, charts, filled
@@ -107,6 +108,18 @@ def test_a_client_that_gets_other_content_counts_an_error(tmp_path: Path) -> Non
     result = json.loads(load.stdout.splitlines()[1])
     assert result["errors"] > 0
     assert result["units"] == 0
+
+
+@pytest.mark.interop
+def test_a_case_can_be_profiled(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    try:
+        Programs.compile(tmp_path)
+    except MeasurementError as error:
+        unavailable(str(error))
+    assert profiled.main(["roundtrip-1", "--seconds", "0.1", "--functions", "1000"]) == 0
+    printed = capfd.readouterr().out
+    assert ", 0 errors" in printed
+    assert "tlsproxy/tls/engine.py" in printed
 
 
 def test_a_round_with_an_error_leaves_no_figure() -> None:
