@@ -2,14 +2,15 @@
 
 A note says what happened, in the past tense, as plain values. Whoever notices something worth telling makes a note and
 hands it to the listener it was given; :mod:`tlsproxy.ops` turns notes into log lines and counts, so that the two never
-disagree. Notes are made per session or per refusal, never per chunk.
+disagree. Notes are made per session or per refusal, never per chunk, and changed by nobody: they aren't frozen, since that
+triples what making one costs.
 """
 
 from collections.abc import Callable
 from enum import Enum
 from typing import ClassVar
 
-from attrs import frozen
+from attrs import define
 
 
 class Level(Enum):
@@ -20,7 +21,7 @@ class Level(Enum):
     ERROR = "error"
 
 
-@frozen
+@define
 class Note:
     """Root of all notes. A field that is None isn't logged."""
 
@@ -37,7 +38,7 @@ Notify = Callable[[Note], None]
 """Takes a note. Must not raise: a log that fails doesn't end a session."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SessionNote(Note):
     """A happening in one session."""
 
@@ -49,7 +50,7 @@ class SessionNote(Note):
     """The listen's address as configured, ``0.0.0.0:25``."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SessionStarted(SessionNote):
     event: ClassVar[str] = "session_started"
     text: ClassVar[str] = "connected"
@@ -58,7 +59,7 @@ class SessionStarted(SessionNote):
     """Kind of listener: ``stream``."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class TlsEstablished(SessionNote):
     event: ClassVar[str] = "tls_established"
     text: ClassVar[str] = "{version} with cipher {cipher} ({cipher_bits} bits)"
@@ -81,7 +82,7 @@ class TlsEstablished(SessionNote):
     """Whether ``candidate`` would refuse this session."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WouldBeRefused(SessionNote):
     """What is known of a session that ``tls_protocols_report`` would refuse: an SMTP session is noted when it ends."""
 
@@ -102,7 +103,7 @@ class WouldBeRefused(SessionNote):
     """The name that an SMTP client gave, lower case; None where it gave none, and in other protocols."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class TlsRefused(SessionNote):
     """TLS ended a session: a failed handshake, a broken record."""
 
@@ -118,7 +119,7 @@ class TlsRefused(SessionNote):
     server_name: str | None = None
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class RenegotiationAttempted(SessionNote):
     level: ClassVar[Level] = Level.WARNING
     event: ClassVar[str] = "renegotiation_attempted"
@@ -132,7 +133,7 @@ class RenegotiationAttempted(SessionNote):
     """Who attempted: ``client`` or ``backend``."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class KeyUpdateLimitHit(SessionNote):
     level: ClassVar[Level] = Level.WARNING
     event: ClassVar[str] = "key_update_limit_hit"
@@ -142,7 +143,7 @@ class KeyUpdateLimitHit(SessionNote):
     leg: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class BackendFailed(SessionNote):
     level: ClassVar[Level] = Level.WARNING
     event: ClassVar[str] = "backend_failed"
@@ -155,7 +156,7 @@ class BackendFailed(SessionNote):
     detail: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class BackendReached(Note):
     """A session got a connection to a server: for itself, or for one HTTP request."""
 
@@ -173,7 +174,7 @@ class BackendReached(Note):
     """It was kept from before."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class BackendFull(SessionNote):
     """A client was refused because no server had room for it in time."""
 
@@ -185,7 +186,7 @@ class BackendFull(SessionNote):
     detail: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class BackendServerDown(Note):
     """A server gets no more sessions, but as a last resort."""
 
@@ -200,7 +201,7 @@ class BackendServerDown(Note):
     """What the last attempt, session or check failed with."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class BackendServerUp(Note):
     """A server that was out gets sessions again."""
 
@@ -211,7 +212,7 @@ class BackendServerUp(Note):
     server: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class FrontReported(SessionNote):
     """The protocol machine noticed something: an attack, a refusal."""
 
@@ -224,7 +225,7 @@ class FrontReported(SessionNote):
     detail: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class LimitHit(Note):
     """A client was refused, or cut off, for a limit."""
 
@@ -244,7 +245,7 @@ class LimitHit(Note):
     """What was too much, and where the limit is set."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class DescriptorsScarce(Note):
     """File descriptors run out, and nothing is accepted until some are given back. Noted once for a shortage."""
 
@@ -258,7 +259,7 @@ class DescriptorsScarce(Note):
     """How many the process may have."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SessionFault(SessionNote):
     """An exception that nobody expected ended this one session."""
 
@@ -270,7 +271,7 @@ class SessionFault(SessionNote):
     traceback: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SessionEnded(SessionNote):
     event: ClassVar[str] = "session_ended"
     text: ClassVar[str] = (
@@ -298,7 +299,7 @@ class SessionEnded(SessionNote):
     """TLS 1.3 KeyUpdate messages that the client sent."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ConfigurationWarned(Note):
     level: ClassVar[Level] = Level.WARNING
     event: ClassVar[str] = "configuration_warning"
@@ -308,7 +309,7 @@ class ConfigurationWarned(Note):
     message: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ReportFailed(Note):
     """The shadow report's database can't be used. What it would have been told is kept in a bounded memory meanwhile."""
 
@@ -319,7 +320,7 @@ class ReportFailed(Note):
     detail: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class RequestServed(SessionNote):
     """An HTTP request was answered, by the backend or by the proxy."""
 
@@ -337,7 +338,7 @@ class RequestServed(SessionNote):
     bytes_out: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ProxyHeaderRefused(Note):
     """A connection from a trusted proxy ended before it became a session."""
 
@@ -350,7 +351,7 @@ class ProxyHeaderRefused(Note):
     detail: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ListenOpened(Note):
     event: ClassVar[str] = "listening"
     text: ClassVar[str] = "listening on {listen} ({kind}), {tls_protocols}"
@@ -361,7 +362,7 @@ class ListenOpened(Note):
     """The effective set of versions, for a client in no peer; `plaintext` where TLS isn't offered."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ServiceStarted(Note):
     event: ClassVar[str] = "started"
     text: ClassVar[str] = "tlsproxy {version} started with {tls_library}, configuration {config}"
@@ -371,7 +372,7 @@ class ServiceStarted(Note):
     config: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Reloaded(Note):
     """The configuration was read again, and is in force for new sessions."""
 
@@ -385,7 +386,7 @@ class Reloaded(Note):
     generation: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ReloadRefused(Note):
     """Everything is as it was."""
 
@@ -398,7 +399,7 @@ class ReloadRefused(Note):
     """How many; each has a note of its own."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ConfigurationRefused(Note):
     """One reason why a reload was refused."""
 
@@ -410,7 +411,7 @@ class ConfigurationRefused(Note):
     message: str
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ControlRefused(Note):
     """Who connected to the control socket may not."""
 
@@ -421,7 +422,7 @@ class ControlRefused(Note):
     uid: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class SocketsHandedOver(Note):
     """Another process asked for the listening sockets, to take this one's place."""
 
@@ -432,7 +433,7 @@ class SocketsHandedOver(Note):
     pid: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class DrainStarted(Note):
     """The service stops: what runs is asked to end."""
 
@@ -443,7 +444,7 @@ class DrainStarted(Note):
     """``SIGTERM``, ``SIGINT`` or ``command``."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class ServiceStopped(Note):
     event: ClassVar[str] = "stopped"
     text: ClassVar[str] = "stopped, {sessions_cut} sessions cut"
@@ -451,7 +452,7 @@ class ServiceStopped(Note):
     sessions_cut: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WorkerStarted(Note):
     event: ClassVar[str] = "worker_started"
     text: ClassVar[str] = "worker {worker} accepts connections"
@@ -463,7 +464,7 @@ class WorkerStarted(Note):
     """Of the configuration that it serves with: 1 for the first."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WorkerEnded(Note):
     """A worker ended that was to end."""
 
@@ -476,7 +477,7 @@ class WorkerEnded(Note):
     sessions_cut: int
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WorkerDied(Note):
     """A worker ended that wasn't to end: its sessions are lost."""
 
@@ -493,7 +494,7 @@ class WorkerDied(Note):
     """Seconds until another is started; None where none is."""
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WorkerStuck(Note):
     """A worker didn't say for a while how it is, and is killed."""
 
@@ -507,7 +508,7 @@ class WorkerStuck(Note):
     silence: float
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class WorkersLost(Note):
     """The process that workers are forked from died. They go on; others will take their place."""
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-from attrs import field, frozen, validators
+from attrs import define, field, frozen, validators
 
 IpAddress = IPv4Address | IPv6Address
 
@@ -52,9 +52,9 @@ class ClientAddress:
         return str(ip_network((self.ip, ipv4 if self.ip.version == 4 else ipv6), strict=False))
 
 
-@frozen
+@define
 class TlsFacts:
-    """What a completed handshake negotiated."""
+    """What a completed handshake negotiated. Nobody changes it."""
 
     version: str
     """As ``SSL_get_version(3)`` writes it: ``TLSv1.3``."""
