@@ -3,7 +3,7 @@
 A note says what happened, in the past tense, as plain values. Whoever notices something worth telling makes a note and
 hands it to the listener it was given; :mod:`tlsproxy.ops` turns notes into log lines and counts, so that the two never
 disagree. Notes are made per session or per refusal, never per chunk, and changed by nobody: they aren't frozen, since that
-triples what making one costs.
+doubles what making one costs.
 """
 
 from collections.abc import Callable
