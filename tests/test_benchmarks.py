@@ -16,6 +16,7 @@ from benchmarks import profiled
 from benchmarks.__main__ import _merged, _written
 from benchmarks.cases import CASES
 from benchmarks.document import CHARTS, DOCUMENT, PUBLISHED, charts, filled
+from benchmarks.footprint import Memory
 from benchmarks.machine import cpu_seconds, rss_kib, tree
 from benchmarks.plots import Group, Line, bars, lines
 from benchmarks.programs import MeasurementError, Programs
@@ -218,3 +219,9 @@ def test_a_compiler_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(MeasurementError, match="apt-get install gcc"):
         Programs.compile(tmp_path)
+
+
+def test_what_a_process_shares_counts_in_part_or_not_at_all() -> None:
+    memory = Memory.of(os.getpid())
+    assert memory.rss > memory.pss > memory.uss > 0
+    assert memory.mappings.total() == memory.rss
