@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.config.importing.checking import checked
@@ -353,6 +353,7 @@ GROUP = st.builds(
 )
 
 
+@example(["tls_verify_mode=require", 'ESMTP_Listener { Listen ":25" { } }'])
 @given(st.lists(OPTION | PATHWAY | GROUP | LISTENER, max_size=6))
 def test_whatever_is_configured_the_result_is_valid(parts: list[str]) -> None:
     with contextlib.suppress(ImportFailed):

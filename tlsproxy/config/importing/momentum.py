@@ -157,6 +157,8 @@ class _Translation:
 
     def document(self) -> Table:
         top_options = self._options(self.tree.assignments)
+        if top_options.values.get("tls_verify_mode") is not None:
+            _check_client_ca(self.tree, top_options, _Context("").within(top_options))
         self._put_defaults(top_options)
         top = Table(
             comments=[
