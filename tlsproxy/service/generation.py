@@ -215,6 +215,7 @@ class Generation:
         # Nothing that is there by then is looked at by a worker's collector: its memory stays shared.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(5000)  # sessions leave no cycles behind: what comes of faults and reloads can wait
 
     def _replace(self, message: Message) -> None:
         for post in self._posts:
