@@ -110,7 +110,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with bench(options.seconds) as measuring:
         results: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": {**described(), "files": str(files), "cores_apart": str(measuring.cores.apart)},
+            "machine": {
+                **described(),
+                "files": str(files),
+                "cores_apart": str(measuring.cores.apart),
+                "shared": str(options.realtime),
+            },
             "rounds": options.rounds,
             "seconds": options.seconds,
             "peers": {},

@@ -41,10 +41,16 @@ _PART = re.compile(r"(<!-- measured: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.
 def machine(results: Results) -> Iterator[str]:
     """Where and when, and with what."""
     facts = results["machine"]
+    counts = [len(samples) for peers in results["cases"].values() for samples in peers.values()]
     yield (
         f"Measured on {results['date'][:10]}: {facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']},"
-        f" Python {facts['python']}; {results['rounds']} rounds of {results['seconds']:g} s for each figure.\n"
+        f" Python {facts['python']}; {min(counts, default=0)} rounds, {results['seconds']:g} s for each figure.\n"
     )
+    if facts["shared"] == "True":
+        yield (
+            "Other programs ran on the machine; the benchmarks ran before them, at real-time priority. What a unit costs is"
+            " more, and differs more from round to round, than on a quiet machine: compare columns.\n"
+        )
     rows = [[name, each["version"], each["openssl"]] for name, each in results["peers"].items()]
     yield from table(("", "Version", "OpenSSL"), rows)
 
