@@ -466,7 +466,8 @@ class Connection:
         self.socket.close()
         protocol, self.protocol = self.protocol, None
         protocol.connectionLost(reason)
-        on_lost, self.on_lost = self.on_lost, None  # it holds this connection: no cycle is left to the collector
+        # What is told holds this connection: no cycle is left to the collector.
+        on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(reason)
 
