@@ -12,7 +12,7 @@ from tests.support.certificates import Authority
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("brief", _PATIENT, max_examples=10)
 settings.register_profile("quick", _PATIENT, max_examples=100)
-settings.register_profile("ci", _PATIENT, max_examples=500, derandomize=True, print_blob=True)
+settings.register_profile("ci", _PATIENT, max_examples=200, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "quick"))
 
 
